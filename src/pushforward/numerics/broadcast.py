@@ -1,0 +1,37 @@
+"""The one place where a per-sample number meets a batch of samples."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+Scalar = float | Tensor
+"""A number for the whole batch (float) or one per sample (tensor of shape (B,))."""
+
+
+def expand(scalar: Scalar, like: Tensor) -> Scalar:
+    """Shape a per-sample tensor (B,) so that it multiplies `like` (B, …); floats pass through.
+
+    The result has the dtype and device of `like`, so that float64 coefficients never promote the state.
+    """
+    if not isinstance(scalar, Tensor):
+        return scalar
+    scalar = scalar.to(device=like.device, dtype=like.dtype)
+    return scalar.reshape(scalar.shape + (1,) * (like.ndim - scalar.ndim)) if scalar.ndim else scalar
+
+
+def sum_per_sample(x: Tensor) -> Tensor:
+    """Σ over everything but the batch: (B, …) -> (B,)."""
+    return x.flatten(1).sum(1) if x.ndim > 1 else x
+
+
+def mean_per_sample(x: Tensor) -> Tensor:
+    """Mean over everything but the batch: (B, …) -> (B,)."""
+    return x.flatten(1).mean(1) if x.ndim > 1 else x
+
+
+def batch_of(value: Scalar, batch: int, device: torch.device) -> Tensor:
+    """A float32 tensor (B,) from a number or from one number per sample: what a network takes as its time."""
+    if isinstance(value, Tensor) and value.ndim:
+        return value.to(device=device, dtype=torch.float32)
+    return torch.full((batch,), float(value), device=device)

@@ -1,0 +1,139 @@
+"""Counted randomness: every draw is a pure function of a key, never of what was drawn before.
+
+A key is a 64-bit integer made from (seed, stream, step, slot, …) by `key`. The draw with index i under key k is
+
+    u(k, i) = mix(mix(i · G + k) ^ rot(k)),     mix = the finaliser of SplitMix64 (Steele, Lea & Flood 2014),
+
+computed in 64-bit integer arithmetic on tensors, so it is the same on every device, in any batch, on any number of
+processes, and a resumed run needs nothing but its step. Two rounds with the key between them make the sequences of
+different keys independent instead of shifted copies of one another. Normals are Box-Muller pairs of 32-bit uniforms
+(the largest possible |z| is √(2·33·ln 2) ≈ 6.8).
+
+Nothing else in the library draws random numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
+
+import torch
+from torch import Tensor
+
+_MASK64 = (1 << 64) - 1
+
+
+def _signed(value: int) -> int:
+    """The same 64 bits, read as a two's-complement integer (what torch.int64 holds)."""
+    value &= _MASK64
+    return value - (1 << 64) if value >> 63 else value
+
+
+_GOLDEN = _signed(0x9E3779B97F4A7C15)
+_M1 = _signed(0xBF58476D1CE4E5B9)
+_M2 = _signed(0x94D049BB133111EB)
+
+
+def _shift_right(x: Tensor, bits: int) -> Tensor:
+    """Logical right shift: torch shifts int64 arithmetically, so the copied sign bits are masked away."""
+    return x.bitwise_right_shift(bits).bitwise_and_((1 << (64 - bits)) - 1)
+
+
+def _mix(x: Tensor) -> Tensor:
+    x = x.bitwise_xor(_shift_right(x, 30)).mul_(_M1)
+    x = x.bitwise_xor_(_shift_right(x, 27)).mul_(_M2)
+    return x.bitwise_xor_(_shift_right(x, 31))
+
+
+@lru_cache(maxsize=4096)
+def _hash(parts: tuple[int | str, ...]) -> int:
+    digest = blake2b(repr(parts).encode(), digest_size=8).digest()
+    return _signed(int.from_bytes(digest, "little"))
+
+
+def key(*parts: int | str) -> int:
+    """A 64-bit key of integers and strings, e.g. `key(seed, "noise", step)`; different parts, different key."""
+    return _hash(parts)
+
+
+def keys(base: int, index: Tensor | Sequence[int], device: torch.device | str = "cpu") -> Tensor:
+    """One key per item: int64 (B,) from a base key and the items' own numbers (their slots)."""
+    index = torch.as_tensor(index, dtype=torch.int64, device=device)
+    return _mix(_mix(index * _GOLDEN + base) ^ _GOLDEN)
+
+
+@lru_cache(maxsize=64)
+def _counters(count: int, device: torch.device) -> Tensor:
+    return torch.arange(1, count + 1, dtype=torch.int64, device=device) * _GOLDEN
+
+
+def bits(k: Tensor, count: int) -> Tensor:
+    """`count` 64-bit words under each key: int64 (B,) -> (B, count)."""
+    k = k.reshape(-1, 1)
+    return _mix(_mix(_counters(count, k.device) + k).bitwise_xor_(k))
+
+
+def uniform(k: Tensor, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
+    """Uniforms in the open interval (0, 1): (B, *shape). 24 bits for float32, 53 for float64."""
+    count = math.prod(shape)
+    digits = 53 if dtype == torch.float64 else 24
+    words = _shift_right(bits(k, count), 64 - digits).to(dtype)
+    return words.add_(0.5).mul_(2.0**-digits).clamp_(max=1 - 2.0**-digits).reshape(len(k), *shape)
+
+
+def normal(k: Tensor, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
+    """Standard normals, one independent block of `shape` under each key: (B, *shape)."""
+    count = math.prod(shape)
+    words = bits(k, (count + 1) // 2)
+    work = torch.float64 if dtype == torch.float64 else torch.float32
+    radius = _shift_right(words, 32).to(work).add_(0.5).mul_(2.0**-32).log_().mul_(-2).sqrt_()
+    angle = words.bitwise_and_(0xFFFFFFFF).to(work).mul_(2 * math.pi * 2.0**-32)
+    out = torch.cat((radius * angle.cos(), radius * angle.sin()), 1)[:, :count]
+    return out.to(dtype).reshape(len(k), *shape)
+
+
+def integers(k: Tensor, high: int, shape: Sequence[int] = ()) -> Tensor:
+    """Integers uniform on 0 … high − 1 (bias below high / 2⁶³): int64 (B, *shape)."""
+    return _shift_right(bits(k, max(1, math.prod(shape))), 1).remainder_(high).reshape(len(k), *shape)
+
+
+def permutation(base: int, n: int) -> Tensor:
+    """A permutation of 0 … n − 1 under one key: int64 (n,)."""
+    return torch.argsort(bits(torch.tensor([base]), n)[0], stable=True)
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The randomness of one batch: a key per sample; `at` gives the draws of one step, one purpose.
+
+    Sample i of seed s has the key `keys(key(s, stream), [i])`, so it receives the same draws alone or in any batch.
+    """
+
+    base: Tensor
+
+    @staticmethod
+    def of(seed: int, index: Tensor | Sequence[int], stream: str = "sample", device: torch.device | str = "cpu") -> Draws:
+        return Draws(keys(key(seed, stream), index, device))
+
+    def at(self, *parts: int | str) -> Draws:
+        """The draws for one step or purpose, e.g. `draws.at(step, "noise")`."""
+        return Draws(_mix(self.base ^ key(*parts)))
+
+    def normal(self, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
+        return normal(self.base, shape, dtype)
+
+    def uniform(self, shape: Sequence[int] = (), dtype: torch.dtype = torch.float32) -> Tensor:
+        return uniform(self.base, shape, dtype)
+
+    def integers(self, high: int, shape: Sequence[int] = ()) -> Tensor:
+        return integers(self.base, high, shape)
+
+    def normal_like(self, x: Tensor) -> Tensor:
+        """Standard normals of the shape (B, …), dtype and device of `x`."""
+        return normal(self.base, x.shape[1:], x.dtype)
+
+    def __len__(self) -> int:
+        return len(self.base)
