@@ -2,7 +2,7 @@
 
 A key is a 64-bit integer made from (seed, stream, step, slot, …) by `key`. The draw with index i under key k is
 
-    u(k, i) = mix(mix(i · G + k) ^ rot(k)),     mix = the finaliser of SplitMix64 (Steele, Lea & Flood 2014),
+    u(k, i) = mix(mix(i · G + k) ^ k),     mix = the finaliser of SplitMix64 (Steele, Lea & Flood 2014),
 
 computed in 64-bit integer arithmetic on tensors, so it is the same on every device, in any batch, on any number of
 processes, and a resumed run needs nothing but its step. Two rounds with the key between them make the sequences of
@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
+from operator import index as as_index
 
 import torch
 from torch import Tensor
@@ -35,6 +36,7 @@ def _signed(value: int) -> int:
 _GOLDEN = _signed(0x9E3779B97F4A7C15)
 _M1 = _signed(0xBF58476D1CE4E5B9)
 _M2 = _signed(0x94D049BB133111EB)
+_CACHED_COUNTERS = 1 << 14  # longer ones are made anew: a cache of large tensors would never be given back
 
 
 def _shift_right(x: Tensor, bits: int) -> Tensor:
@@ -55,8 +57,14 @@ def _hash(parts: tuple[int | str, ...]) -> int:
 
 
 def key(*parts: int | str) -> int:
-    """A 64-bit key of integers and strings, e.g. `key(seed, "noise", step)`; different parts, different key."""
-    return _hash(parts)
+    """A 64-bit key of integers and strings, e.g. `key(seed, "noise", step)`; different parts, different key.
+
+    Anything that is an integer (a bool, a NumPy integer, a 0-d integer tensor) counts as that integer; a float is a
+    TypeError.
+    """
+    # Made plain before the cache sees them: True == 1 == np.int64(1) would share an entry but are written differently,
+    # and the key would depend on which came first.
+    return _hash(tuple(str(part) if isinstance(part, str) else int(as_index(part)) for part in parts))
 
 
 def keys(base: int, index: Tensor | Sequence[int], device: torch.device | str = "cpu") -> Tensor:
@@ -65,9 +73,15 @@ def keys(base: int, index: Tensor | Sequence[int], device: torch.device | str = 
     return _mix(_mix(index * _GOLDEN + base) ^ _GOLDEN)
 
 
-@lru_cache(maxsize=64)
+def _new_counters(count: int, device: torch.device) -> Tensor:
+    return torch.arange(1, count + 1, dtype=torch.int64, device=device).mul_(_GOLDEN)
+
+
+_kept_counters = lru_cache(maxsize=64)(_new_counters)
+
+
 def _counters(count: int, device: torch.device) -> Tensor:
-    return torch.arange(1, count + 1, dtype=torch.int64, device=device) * _GOLDEN
+    return (_kept_counters if count <= _CACHED_COUNTERS else _new_counters)(count, device)
 
 
 def bits(k: Tensor, count: int) -> Tensor:
@@ -77,9 +91,9 @@ def bits(k: Tensor, count: int) -> Tensor:
 
 
 def uniform(k: Tensor, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
-    """Uniforms in the open interval (0, 1): (B, *shape). 24 bits for float32, 53 for float64."""
+    """Uniforms in the open interval (0, 1): (B, *shape). As many bits as the dtype holds: 53 in float64, 24 in float32."""
     count = math.prod(shape)
-    digits = 53 if dtype == torch.float64 else 24
+    digits = 1 - round(math.log2(torch.finfo(dtype).eps))
     words = _shift_right(bits(k, count), 64 - digits).to(dtype)
     return words.add_(0.5).mul_(2.0**-digits).clamp_(max=1 - 2.0**-digits).reshape(len(k), *shape)
 
@@ -97,7 +111,7 @@ def normal(k: Tensor, shape: Sequence[int], dtype: torch.dtype = torch.float32) 
 
 def integers(k: Tensor, high: int, shape: Sequence[int] = ()) -> Tensor:
     """Integers uniform on 0 … high − 1 (bias below high / 2⁶³): int64 (B, *shape)."""
-    return _shift_right(bits(k, max(1, math.prod(shape))), 1).remainder_(high).reshape(len(k), *shape)
+    return _shift_right(bits(k, math.prod(shape)), 1).remainder_(high).reshape(len(k), *shape)
 
 
 def permutation(base: int, n: int) -> Tensor:
@@ -110,30 +124,38 @@ class Draws:
     """The randomness of one batch: a key per sample; `at` gives the draws of one step, one purpose.
 
     Sample i of seed s has the key `keys(key(s, stream), [i])`, so it receives the same draws alone or in any batch.
+    `index` keeps the numbers i themselves, int64 (B,), for what must spread evenly over them (stratified times).
     """
 
     base: Tensor
+    index: Tensor
 
     @staticmethod
-    def of(seed: int, index: Tensor | Sequence[int], stream: str = "sample", device: torch.device | str = "cpu") -> Draws:
-        return Draws(keys(key(seed, stream), index, device))
+    def of(
+        seed: int, index: Tensor | Sequence[int], stream: str = "sample", device: torch.device | str = "cpu"
+    ) -> Draws:
+        index = torch.as_tensor(index, dtype=torch.int64, device=device)
+        return Draws(keys(key(seed, stream), index, device), index)
 
     def at(self, *parts: int | str) -> Draws:
         """The draws for one step or purpose, e.g. `draws.at(step, "noise")`."""
-        return Draws(_mix(self.base ^ key(*parts)))
+        return Draws(_mix(self.base ^ key(*parts)), self.index)
+
+    def __getitem__(self, items: slice | Tensor) -> Draws:
+        return Draws(self.base[items], self.index[items])
+
+    def __len__(self) -> int:
+        return len(self.base)
 
     def normal(self, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
         return normal(self.base, shape, dtype)
+
+    def normal_like(self, x: Tensor) -> Tensor:
+        """Standard normals of the shape (B, …), dtype and device of `x`."""
+        return normal(self.base, x.shape[1:], x.dtype)
 
     def uniform(self, shape: Sequence[int] = (), dtype: torch.dtype = torch.float32) -> Tensor:
         return uniform(self.base, shape, dtype)
 
     def integers(self, high: int, shape: Sequence[int] = ()) -> Tensor:
         return integers(self.base, high, shape)
-
-    def normal_like(self, x: Tensor) -> Tensor:
-        """Standard normals of the shape (B, …), dtype and device of `x`."""
-        return normal(self.base, x.shape[1:], x.dtype)
-
-    def __len__(self) -> int:
-        return len(self.base)
