@@ -91,7 +91,7 @@ def bits(k: Tensor, count: int) -> Tensor:
 
 
 def uniform(k: Tensor, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
-    """Uniforms in the open interval (0, 1): (B, *shape). As many bits as the dtype holds: 53 in float64, 24 in float32."""
+    """Uniforms in the open interval (0, 1): (B, *shape). As fine as the dtype: 53 bits in float64, 24 in float32."""
     count = math.prod(shape)
     digits = 1 - round(math.log2(torch.finfo(dtype).eps))
     words = _shift_right(bits(k, count), 64 - digits).to(dtype)
