@@ -149,3 +149,14 @@ def test_wrong_input_is_one_sentence(call, says):
     with pytest.raises(UserError, match=says) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+def test_bfloat16_autocast_trains_and_stays_near_single_precision(case):
+    net, x, time, label = case
+    descend(net, x, time, label, steps=5)
+    single = net(x, time, label)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = net(x, time, label)
+    (half.float() - x).square().mean().backward()
+    assert (half.float() - single).abs().max() < 0.05 * (1 + single.abs().max())
+    assert all(torch.isfinite(p.grad).all() for p in net.parameters())
