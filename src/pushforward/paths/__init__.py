@@ -1,0 +1,29 @@
+"""Laws of corruption: how much of the data and how much noise there is at each time."""
+
+from pushforward.paths.gaussian import CLEAN, GaussianPath, Level
+from pushforward.paths.grids import DDIMStrided, Karras, Quadratic, Uniform, UniformLogSNR
+from pushforward.paths.processes import EDM, VE, VP, CosineVP, Straight, SubVP
+from pushforward.paths.table import Table, cosine_betas, linear_betas, ncsn_ladder, sqrt_linear_betas, zero_terminal_snr
+
+__all__ = [
+    "CLEAN",
+    "EDM",
+    "VE",
+    "VP",
+    "CosineVP",
+    "DDIMStrided",
+    "GaussianPath",
+    "Karras",
+    "Level",
+    "Quadratic",
+    "Straight",
+    "SubVP",
+    "Table",
+    "Uniform",
+    "UniformLogSNR",
+    "cosine_betas",
+    "linear_betas",
+    "ncsn_ladder",
+    "sqrt_linear_betas",
+    "zero_terminal_snr",
+]

@@ -1,0 +1,83 @@
+"""Heun's method in σ/α, with the churn of EDM (Karras et al. 2022, algorithms 1 and 2), on any path.
+
+In the coordinates x/α and ρ = σ/α the probability flow is d(x/α)/dρ = E[z | x], whatever the path.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pushforward.denoisers.denoiser import Denoiser
+from pushforward.errors import UserError
+from pushforward.numerics.random import Draws
+from pushforward.paths.gaussian import GaussianPath, Level
+
+
+@dataclass(frozen=True)
+class Churn:
+    """Fresh noise before each step, for ρ in [low, high]: σ grows by γ = min(amount/n, √2 − 1), never past t_max."""
+
+    amount: float = 0.0
+    low: float = 0.0
+    high: float = math.inf
+    noise: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class HeunMove:
+    start: Level
+    level: Level  # after churn
+    next: Level
+    scale: float  # churn: x ← scale·x + spread·z
+    spread: float
+    carry: float  # x_s = carry·x + slope·(average noise)
+    slope: float
+    correct: bool
+    random: bool
+
+
+@dataclass(frozen=True)
+class Heun:
+    """Second order, two evaluations per step, one on a last step into σ = 0."""
+
+    churn: Churn = Churn()
+
+    def plan(self, path: GaussianPath, levels: Sequence[Level], /) -> list[HeunMove]:
+        return [self._move(path, t, s, len(levels) - 1) for t, s in itertools.pairwise(levels)]
+
+    def _move(self, path: GaussianPath, t: Level, s: Level, steps: int) -> HeunMove:
+        if t.alpha == 0:
+            raise UserError("Heun in σ/α needs α > 0 at every level; this grid starts at α = 0: use a multistep solver")
+        high = self._raised(path, t, steps)
+        scale = high.alpha / t.alpha
+        spread = max(high.sigma**2 - (scale * t.sigma) ** 2, 0.0) ** 0.5 * self.churn.noise
+        slope = s.alpha * (s.ratio - high.ratio)
+        return HeunMove(t, high, s, scale, spread, s.alpha / high.alpha, slope, s.sigma > 0, spread > 0)
+
+    def _raised(self, path: GaussianPath, t: Level, steps: int) -> Level:
+        """The level after churn, found on the path by its σ/α."""
+        rule = self.churn
+        gamma = min(rule.amount / steps, math.sqrt(2) - 1) if rule.low <= t.ratio <= rule.high else 0.0
+        top = path.level(path.t_max)
+        if gamma == 0.0 or t.ratio >= top.ratio:
+            return t
+        target = min(t.ratio * (1 + gamma), top.ratio)
+        return path.level(float(path.time(torch.tensor(-math.log(target), dtype=torch.float64))))
+
+    def __call__(
+        self, denoiser: Denoiser, x: Tensor, move: HeunMove, memory: None, draws: Draws, /
+    ) -> tuple[Tensor, None]:
+        if move.random:
+            x = move.scale * x + move.spread * draws.normal_like(x)
+        first = denoiser.estimate(x, move.level).noise
+        moved = torch.add(x * move.carry, first, alpha=move.slope)
+        if move.correct:
+            second = denoiser.estimate(moved, move.next).noise
+            moved = torch.add(x * move.carry, (first + second) / 2, alpha=move.slope)
+        return moved, None
