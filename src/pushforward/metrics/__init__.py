@@ -1,0 +1,1 @@
+"""Distances between samples and data, each printed with the feature space it was measured in."""
