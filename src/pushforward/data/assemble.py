@@ -1,0 +1,160 @@
+"""From raw rows to a data set: the format measured, the splits made, everything said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+
+import numpy as np
+
+from pushforward.data.columns import Columns
+from pushforward.data.dataset import Dataset, Split
+from pushforward.data.format import Format
+from pushforward.data.labels import Labels
+from pushforward.data.numbers import is_integer
+from pushforward.data.pixels import Layout, Pixels, float_range, integer_range
+from pushforward.data.raw import Raw
+from pushforward.errors import UserError
+
+Part = tuple[Raw, np.ndarray]
+"""Some rows of a source."""
+_SMALLEST_SPREAD = 1e-6
+"""Of a column's standard deviation within its range: bounds model units where training rows hardly vary."""
+
+
+def assemble(name: str, train: Part, validation: Part, test: Part) -> Dataset:
+    """Measure the format (range and constants on all rows, mean and deviation on training rows) and make the splits."""
+    parts = (train, validation, test)
+    raws = _distinct(parts)
+    for raw in raws[1:]:
+        _check_alike(raws[0], raw)
+    found_labels = train[0].labels
+    labels = None
+    if found_labels is not None:
+        labels = Labels.of(found_labels, train[0].label_column, train[0].label_position)
+    coding, said = _pixels(raws) if train[0].layout is not None else _columns(train, raws)
+    form = Format(coding, labels)
+    splits = [_split(part, form) for part in parts]
+    counts = " · ".join(f"{what} {len(s)}" for what, s in zip(("train", "validation", "test"), splits, strict=True))
+    shape = "×".join(map(str, form.shape))
+    total = sum(len(s) for s in splits)
+    classes = f" · {form.num_classes} classes" if form.num_classes else ""
+    head = f"{name} · {total:,} {_ITEMS[form.kind.value]} of {shape} {form.dtype}{classes} · {counts}"
+    noticed = tuple(dict.fromkeys(line for raw in raws for line in raw.messages))
+    return Dataset(name, *splits, form, (head, *said, *noticed), fingerprint(form, parts))
+
+
+_ITEMS = {"image": "images", "vector": "vectors", "table": "rows"}
+
+
+def _distinct(parts: Sequence[Part]) -> list[Raw]:
+    found: list[Raw] = []
+    for raw, _ in parts:
+        if not any(raw is other for other in found):
+            found.append(raw)
+    return found
+
+
+def _split(part: Part, form: Format) -> Split:
+    raw, rows = part
+    found = raw.labels_at(rows)
+    index = None if form.labels is None or found is None else form.labels.index(found, raw.what)
+    everything = len(rows) == len(raw) and bool((rows == np.arange(len(raw))).all())
+    return Split(raw.values if everything else raw.rows(rows), index, form)
+
+
+def fingerprint(form: Format, parts: Sequence[Part]) -> str:
+    """BLAKE2b of the contents of the three splits in order, their labels and class names."""
+    digest = blake2b(digest_size=16)
+    digest.update(repr((form.shape, form.label_names, form.columns)).encode())
+    for raw, rows in parts:
+        labels = raw.labels_at(rows)
+        if labels is not None:
+            digest.update("\0".join(map(str, labels.tolist())).encode())
+        for start in range(0, len(rows), 4096):
+            content = np.ascontiguousarray(raw.content_at(rows[start : start + 4096]))
+            digest.update(f"{content.dtype.str}{content.shape}".encode())
+            digest.update(content.data if content.size else b"")
+    return digest.hexdigest()
+
+
+def _check_alike(train: Raw, other: Raw) -> None:
+    mine = _described(train)
+    theirs = _described(other)
+    if mine != theirs:
+        raise UserError(f"{other.what} has {theirs}, and the training data has {mine}: give data of the same form.")
+    if (train.labels is None) != (other.labels is None) and len(other):
+        having, lacking = (train, other) if other.labels is None else (other, train)
+        raise UserError(f"{having.what} has labels and {lacking.what} has none: label both, or pass labels=False.")
+
+
+def _described(raw: Raw) -> str:
+    shape = "×".join(map(str, raw.values.shape[1:]))
+    if raw.names is not None:
+        return f"the columns {', '.join(raw.names)}"
+    if raw.layout is None:
+        return f"vectors of {shape} numbers"
+    return f"{shape} images of {raw.mode or raw.values.dtype}"
+
+
+def _extremes(raw: Raw) -> tuple[float, float]:
+    if raw.extremes is not None:
+        return raw.extremes
+    return raw.values[:].min().item(), raw.values[:].max().item()
+
+
+def _pixels(raws: Sequence[Raw]) -> tuple[Pixels, tuple[str, ...]]:
+    raw, dtype = raws[0], raws[0].values.dtype
+    ends = [_extremes(one) for one in raws]
+    least, most = min(low for low, _ in ends), max(high for _, high in ends)
+    if is_integer(dtype.name):
+        low, high, clip = integer_range(int(least), int(most), dtype)
+    else:
+        low, high, clip = float_range(least, most, all(_integral(one) for one in raws))
+    layout = raw.layout or Layout.PLANE
+    shape = raw.values.shape[1:]
+    sides = {Layout.PLANE: (1, *shape), Layout.FIRST: shape, Layout.LAST: (*shape[2:], *shape[:2])}[layout]
+    said = [f"values {least:g} … {most:g}, taken as {low:g} … {high:g} and scaled to [-1, 1]"]
+    if dtype == np.uint16:
+        said.append(f"16-bit grey kept as uint16 (range 0 … {high:g})")
+    if least == most:
+        said.append(f"every pixel of every image is {least:g}")
+    channels, height, width = sides
+    return Pixels((channels, height, width), layout, dtype.name, float(low), float(high), clip, raw.mode), tuple(said)
+
+
+def _integral(raw: Raw) -> bool:
+    return isinstance(raw.values, np.ndarray) and bool((raw.values == np.round(raw.values)).all())
+
+
+def _columns(train: Part, raws: Sequence[Raw]) -> tuple[Columns, tuple[str, ...]]:
+    raw, rows = train
+    ends = [_column_ends(one) for one in raws]
+    low, high = np.min([least for least, _ in ends], axis=0), np.max([most for _, most in ends], axis=0)
+    constant = low == high
+    if constant.all():
+        raise UserError(f"Every column of {raw.what} is constant: there is nothing to learn; give data that varies.")
+    values = np.asarray(raw.rows(rows))[:, ~constant]
+    mean, spread = np.mean(values, axis=0, dtype=np.float64), np.std(values, axis=0, dtype=np.float64)
+    floor = np.maximum(_SMALLEST_SPREAD * (high - low)[~constant], np.finfo(np.float64).tiny)
+    names = raw.names or tuple(str(i) for i in range(len(low)))
+    said = ["columns standardised (mean 0, deviation 1 on training rows)"]
+    said += [f"column {names[i]} is constant ({low[i]:g}): carried through" for i in np.flatnonzero(constant)[:10]]
+    if constant.sum() > 10:
+        said.append(f"{int(constant.sum()) - 10} more columns are constant: carried through")
+    coding = Columns(
+        names=raw.names,
+        dtypes=raw.dtypes or (raw.values.dtype.name,) * len(low),
+        dtype=raw.values.dtype.name,
+        offset=tuple(np.asarray(mean).tolist()),
+        scale=tuple(np.maximum(spread, floor).tolist()),
+        low=tuple(low.tolist()),
+        high=tuple(high.tolist()),
+        constants=tuple(value if fixed else None for value, fixed in zip(low.tolist(), constant, strict=True)),
+    )
+    return coding, tuple(said)
+
+
+def _column_ends(raw: Raw) -> tuple[np.ndarray, np.ndarray]:
+    values = np.asarray(raw.values[:])
+    return values.min(axis=0).astype(np.float64), values.max(axis=0).astype(np.float64)

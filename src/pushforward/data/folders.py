@@ -1,0 +1,173 @@
+"""Folders of images, optionally with one sub-folder per class."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pushforward.data.arrays import choose_labels
+from pushforward.data.checks import check_count, check_finite
+from pushforward.data.labels import in_order
+from pushforward.data.lazy import LazyImages, in_threads
+from pushforward.data.limits import human
+from pushforward.data.picture import Opening, read_picture
+from pushforward.data.pixels import Layout
+from pushforward.data.raw import Raw, Reading
+from pushforward.errors import UserError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What the scan of one file leaves behind."""
+
+    shape: tuple[int, ...]
+    mode: str
+    low: float
+    high: float
+    notes: tuple[str, ...]
+    digest: bytes
+    pixels: np.ndarray | None
+
+
+def read_folder(root: Path, reading: Reading) -> Raw:
+    """All images under `root`, in the order of their names, each decoded once to check it.
+
+    Kept in memory where they fit into the limit, decoded again as they are needed otherwise. Raises UserError for an
+    empty folder, damaged or oversized files, mixed sizes or modes, and images beside class folders.
+    """
+    paths, others = _find(root)
+    if not paths:
+        raise UserError(_nothing(root, others))
+    what = str(root)
+    check_count(len(paths), what)
+    labels, said = _folder_labels(root, paths, reading)
+    first = read_picture(paths[0], reading.opening).pixels
+    fits = first.nbytes * len(paths) <= reading.memory
+    seen = _scan(paths, reading.opening, fits)
+    _check_alike(root, paths, seen)
+    one = seen[0]
+    if one.mode == "F":
+        _check_real(paths, seen)
+    messages = [*said, *_notes(seen, len(paths))]
+    if others:
+        messages.append(f"other files ignored: {_counted(others)}")
+    if not fits:
+        messages.append(f"decoded as needed: {human(first.nbytes * len(paths))} would exceed {human(reading.memory)}")
+    values = (
+        np.stack([item.pixels for item in seen if item.pixels is not None])
+        if fits
+        else LazyImages(tuple(paths), one.shape, first.dtype, reading.opening)
+    )
+    return Raw(
+        what,
+        values,
+        choose_labels(labels, len(paths), what, reading),
+        Layout.PLANE if len(one.shape) == 2 else Layout.LAST,
+        one.mode,
+        extremes=(min(item.low for item in seen), max(item.high for item in seen)),
+        content=np.frombuffer(b"".join(item.digest for item in seen), np.uint8).reshape(len(seen), -1),
+        messages=tuple(messages),
+    )
+
+
+def _find(root: Path) -> tuple[list[Path], Counter[str]]:
+    """Image files in the order of their names, and how many others of each extension; hidden ones are not looked at."""
+    found: list[Path] = []
+    others: Counter[str] = Counter()
+    for folder, names, files in os.walk(root):
+        names[:] = [name for name in names if not name.startswith(".")]
+        for name in files:
+            if name.startswith("."):
+                continue
+            suffix = Path(name).suffix.lower()
+            if suffix in SUFFIXES:
+                found.append(Path(folder, name))
+            else:
+                others[suffix or "no extension"] += 1
+    return sorted(found, key=lambda path: path.relative_to(root).as_posix()), others
+
+
+def _counted(counts: Counter[str]) -> str:
+    return ", ".join(f"{count} {what}" for what, count in counts.most_common(6)) + (", …" if len(counts) > 6 else "")
+
+
+def _nothing(root: Path, others: Counter[str]) -> str:
+    found = f"only {_counted(others)}" if others else "no files"
+    return (
+        f"There are no images in {root}: {', '.join(SUFFIXES)} in any case were looked for, in sub-folders too, "
+        f"and {found} found. Give the folder that holds the images, or a .npy, .npz, .csv or .parquet file itself."
+    )
+
+
+def _folder_labels(root: Path, paths: Sequence[Path], reading: Reading) -> tuple[np.ndarray | None, list[str]]:
+    """One class per sub-folder; none where all images lie in one place."""
+    if reading.labels is False or (reading.labels is not None and reading.labels is not True):
+        return None, []
+    inside = [path.relative_to(root).parts for path in paths]
+    loose = [parts[0] for parts in inside if len(parts) == 1]
+    names = in_order({parts[0] for parts in inside if len(parts) > 1})
+    if loose and names:
+        raise UserError(
+            f"{root} has {len(loose)} images beside its class folders ({', '.join(names[:5])}), first {loose[0]}: "
+            "move them into the folder of their class, or ignore the classes with labels=False."
+        )
+    if len(names) < 2:
+        return None, [f"all images lie in {names[0]}/: no classes"] if names else []
+    return np.array([parts[0] for parts in inside]), [f"one class per sub-folder: {', '.join(names[:10])}"]
+
+
+def _scan(paths: Sequence[Path], opening: Opening, keep: bool) -> list[_Seen]:
+    def look(path: Path) -> _Seen:
+        picture = read_picture(path, opening)
+        pixels = picture.pixels
+        low, high = (pixels.min().item(), pixels.max().item()) if pixels.size else (0, 0)
+        return _Seen(pixels.shape, picture.mode, low, high, picture.notes, picture.digest, pixels if keep else None)
+
+    found: list[_Seen] = []
+    for start in range(0, len(paths), _CHUNK):
+        found += in_threads(look, paths[start : start + _CHUNK])
+    return found
+
+
+def _check_alike(root: Path, paths: Sequence[Path], seen: Sequence[_Seen]) -> None:
+    modes = Counter(item.mode for item in seen)
+    if len(modes) > 1:
+        rare = modes.most_common()[-1][0]
+        example = next(path for path, item in zip(paths, seen, strict=True) if item.mode == rare)
+        raise UserError(
+            f"{root} mixes colour modes: {_counted(modes)} (a file with {rare}: {_short(root, example)}); nothing was "
+            "converted. Convert all to one mode, e.g. with mode='RGB', or remove the others."
+        )
+    sizes = Counter(f"{item.shape[1]}×{item.shape[0]}" for item in seen)
+    if len(sizes) > 1:
+        rare = sizes.most_common()[-1][0]
+        example = next(p for p, item in zip(paths, seen, strict=True) if f"{item.shape[1]}×{item.shape[0]}" == rare)
+        shown = ", ".join(f"{count} of {size}" for size, count in sizes.most_common(5)) + (
+            ", …" if len(sizes) > 5 else ""
+        )
+        raise UserError(
+            f"{root} mixes image sizes (width×height): {shown} (a file with {rare}: {_short(root, example)}). "
+            "Resize or crop all to one size, or remove the others."
+        )
+
+
+def _check_real(paths: Sequence[Path], seen: Sequence[_Seen]) -> None:
+    for path, item in zip(paths, seen, strict=True):
+        check_finite(np.array([[item.low, item.high]]), str(path), ("darkest pixel", "brightest pixel"))
+
+
+def _short(root: Path, path: Path) -> str:
+    return path.relative_to(root).as_posix()
+
+
+def _notes(seen: Sequence[_Seen], total: int) -> list[str]:
+    counts = Counter(note for item in seen for note in item.notes)
+    return [f"{count} of {total} images: each {note}" for note, count in counts.most_common()]

@@ -1,0 +1,145 @@
+"""`load`: the user's data, wherever it is, as a checked data set with its splits."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from pushforward.data.arrays import read_array
+from pushforward.data.assemble import Part, assemble
+from pushforward.data.builtin import BUILTIN
+from pushforward.data.dataset import Dataset
+from pushforward.data.folders import read_folder
+from pushforward.data.limits import default_limit
+from pushforward.data.npz import read_npy, read_npz
+from pushforward.data.parquet import read_parquet
+from pushforward.data.picture import Opening
+from pushforward.data.raw import LabelSource, Raw, Reading
+from pushforward.data.splits import split, spread_order
+from pushforward.data.tables import read_csv
+from pushforward.errors import UserError
+
+Source = str | Path | np.ndarray | Tensor | tuple
+"""A built-in name, a path, an array (N, …), or a pair (array, labels)."""
+
+READERS: dict[str, Callable[[Path, Reading], Raw]] = {
+    ".npy": read_npy,
+    ".npz": read_npz,
+    ".csv": read_csv,
+    ".tsv": read_csv,
+    ".parquet": read_parquet,
+}
+_MODES = (None, "L", "RGB", "RGBA")
+
+
+def load(
+    source: Source,
+    *,
+    labels: LabelSource = None,
+    label_column: str | None = None,
+    validation: float | Source = 0.1,
+    test: float | Source = 0.1,
+    seed: int = 0,
+    limit: int | None = None,
+    mode: str | None = None,
+    channels_last: bool | None = None,
+    max_pixels: int = 1 << 26,
+    memory_limit: int | None = None,
+) -> Dataset:
+    """Load, check and split data: `digits`, .npy, .npz, .csv, .tsv, .parquet, a folder of images, or arrays.
+
+    `labels` are one class per item (False ignores those of the source), `label_column` names them in a table.
+    `validation` and `test` are shares to hold out (stratified where there are labels) or sources of their own.
+    `limit` keeps at most so many items. `mode` converts every image file to L, RGB or RGBA; `channels_last` settles
+    array shapes that could be either; `memory_limit` is in bytes (half of the memory by default; larger image
+    folders stay on disk and are decoded as they are needed). Raises UserError, one sentence, for anything wrong.
+    """
+    if mode not in _MODES:
+        raise UserError(
+            f"mode={mode!r} was given, and L, RGB or RGBA was expected (or none, to keep what the files have)."
+        )
+    reading = Reading(labels, label_column, channels_last, Opening(mode, max_pixels), memory_limit or default_limit())
+    raw = read(source, reading)
+    builtin = isinstance(source, str) and source in BUILTIN
+    parts = _parts(raw, validation, test, 0 if builtin else seed, limit, replace(reading, labels=_for_others(labels)))
+    return assemble(_name(source), *parts)
+
+
+def read(source: Source, reading: Reading) -> Raw:
+    """The rows of one source, checked but not split."""
+    if isinstance(source, tuple):
+        if len(source) != 2:
+            raise UserError(f"A tuple of {len(source)} was given, and (values, labels) was expected.")
+        return read_array(source[0], source[1], "the array", reading)
+    if isinstance(source, np.ndarray | Tensor):
+        return read_array(source, None, "the array", reading)
+    if not isinstance(source, str | Path):
+        raise UserError(
+            f"Data of type {type(source).__name__} was given, and a path, name, array or tensor was expected."
+        )
+    if isinstance(source, str) and source in BUILTIN:
+        return BUILTIN[source]()
+    return _read_path(Path(source).expanduser(), reading)
+
+
+def _read_path(path: Path, reading: Reading) -> Raw:
+    try:
+        is_folder, exists = path.is_dir(), path.exists()
+    except (OSError, ValueError) as error:
+        raise UserError(f"{str(path)!r} is not a usable path ({error}).") from error
+    if not exists:
+        raise UserError(f"There is no data at {str(path)!r}{_nearest(path)}: check the path.")
+    if is_folder:
+        return read_folder(path, reading)
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise UserError(
+            f"{path} ends in {path.suffix or 'nothing'}, and {', '.join(READERS)} or a folder of images was expected: "
+            "convert it to one of these."
+        )
+    return reader(path, reading)
+
+
+def _nearest(path: Path) -> str:
+    try:
+        here = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
+    except OSError:
+        here = []
+    close = difflib.get_close_matches(path.name, [*here, *BUILTIN], n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _for_others(labels: LabelSource) -> LabelSource:
+    """Labels given as an array belong to the first source; a validation source brings its own."""
+    return labels if isinstance(labels, bool) else None
+
+
+def _name(source: Source) -> str:
+    if not isinstance(source, str | Path):
+        return "array"
+    return source if isinstance(source, str) and source in BUILTIN else Path(source).expanduser().resolve().name
+
+
+def _parts(
+    raw: Raw, validation: float | Source, test: float | Source, seed: int, limit: int | None, reading: Reading
+) -> tuple[Part, Part, Part]:
+    classes = None if raw.labels is None else np.unique(raw.labels, return_inverse=True)[1].reshape(-1)
+    kept = np.arange(len(raw))
+    if limit is not None:
+        if isinstance(limit, bool) or limit < 2:
+            raise UserError(f"limit={limit} was given, and a number of items of at least 2 was expected.")
+        kept = np.sort(spread_order(len(raw), classes, seed)[:limit])
+    shares = [part if isinstance(part, float | int) else 0.0 for part in (validation, test)]
+    rows = split(len(kept), None if classes is None else classes[kept], shares[0], shares[1], seed)
+    train, *others = [(raw, kept[index]) for index in rows]
+    given = [part if isinstance(part, float | int) else read(part, reading) for part in (validation, test)]
+    second, third = (
+        (source, np.arange(len(source))) if isinstance(source, Raw) else part
+        for source, part in zip(given, others, strict=True)
+    )
+    return train, second, third
