@@ -34,7 +34,7 @@ TORCH_RANDOMNESS = {
     *("torch.randn", "torch.rand", "torch.randint", "torch.randperm", "torch.normal", "torch.multinomial"),
     *("torch.randn_like", "torch.rand_like", "torch.randint_like", "torch.bernoulli", "torch.manual_seed"),
 }
-GLOBAL_FLAGS = re.compile(r"torch\.(set_default_\w+|set_grad_enabled|use_deterministic_\w+|set_printoptions)\(")
+GLOBAL_FLAGS = re.compile(r"torch\.(set_default_\w+|set_printoptions|set_num_threads|set_flush_denormal)\(")
 
 
 def dotted(node: ast.AST) -> str:
