@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from pushforward.errors import UserError
 from pushforward.networks.mlp import MLP
 from pushforward.networks.unet import UNet
+from pushforward.numerics.dropout import Dropout, counted
+from pushforward.numerics.random import Draws
 
 CASES = {
     "unet": (lambda: UNet(2, width=8, num_classes=3), (2, 8, 8)),
@@ -160,3 +162,31 @@ def test_bfloat16_autocast_trains_and_stays_near_single_precision(case):
     (half.float() - x).square().mean().backward()
     assert (half.float() - single).abs().max() < 0.05 * (1 + single.abs().max())
     assert all(torch.isfinite(p.grad).all() for p in net.parameters())
+
+
+@pytest.mark.parametrize("make", [lambda p: UNet(1, width=8, dropout=p), lambda p: MLP(5, width=16, dropout=p)])
+def test_dropout_is_counted_per_item_and_layer_and_off_in_evaluation(make):
+    torch.manual_seed(0)
+    net = make(0.5)
+    net.output.weight.data.normal_()
+    x = torch.randn(4, *((1, 4, 4) if isinstance(net, UNet) else (5,)))
+    time = torch.zeros(4)
+    with counted(Draws.of(0, range(4))):
+        one, two = net(x, time), net(x, time)
+    with counted(Draws.of(0, [2])):
+        alone = net(x[2:3], time[:1])
+    with counted(Draws.of(1, range(4))):
+        other = net(x, time)
+    assert torch.equal(one, two)
+    assert torch.allclose(alone[0], one[2], atol=1e-5)
+    assert not torch.allclose(other, one, atol=1e-3)
+    plain = make(0.0)
+    plain.load_state_dict(net.state_dict())
+    assert torch.allclose(net.eval()(x, time), plain(x, time))
+    layers = [module.index for module in net.modules() if isinstance(module, Dropout)]
+    assert layers == list(range(len(layers))) and len(layers) > 1
+
+
+def test_dropout_that_is_no_probability_is_refused():
+    with pytest.raises(UserError, match=r"p = 1\.5"):
+        MLP(3, dropout=1.5)

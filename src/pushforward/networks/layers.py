@@ -6,16 +6,14 @@ from typing import TypeVar
 
 from torch import nn
 
+from pushforward.numerics.dropout import Dropout
+
 M = TypeVar("M", nn.Conv2d, nn.Linear)
 
 
 def dropout_layer(p: float) -> nn.Module:
     """Dropout with counted randomness, or nothing at all where p = 0."""
-    if p == 0:
-        return nn.Identity()
-    from pushforward.numerics.dropout import Dropout
-
-    return Dropout(p)
+    return Dropout(p) if p else nn.Identity()
 
 
 def group_norm(channels: int, affine: bool = True) -> nn.GroupNorm:

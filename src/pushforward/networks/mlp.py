@@ -11,6 +11,7 @@ from torch.nn import functional
 from pushforward.networks.checks import check_input, check_label, require_positive
 from pushforward.networks.embedding import Conditioning
 from pushforward.networks.layers import dropout_layer, scaled
+from pushforward.numerics.dropout import number_dropouts
 
 
 class _Block(nn.Module):
@@ -64,6 +65,7 @@ class MLP(nn.Module):
         self.blocks = nn.ModuleList(_Block(width, width, dropout, residual) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         self.output = scaled(nn.Linear(width, out_features), 0.0)
+        number_dropouts(self)
 
     def forward(self, x: Tensor, time: Tensor, label: Tensor | None = None) -> Tensor:
         check_input(x, time, 2, self.features, "MLP")

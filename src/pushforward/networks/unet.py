@@ -14,6 +14,7 @@ from pushforward.errors import UserError
 from pushforward.networks.checks import check_input, check_label, require_positive
 from pushforward.networks.embedding import Conditioning
 from pushforward.networks.layers import dropout_layer, group_norm, scaled
+from pushforward.numerics.dropout import number_dropouts
 
 _HEAD = 32  # channels per attention head
 
@@ -128,6 +129,7 @@ class UNet(nn.Module):
             h = w
         self.norm = group_norm(width * multipliers[0])
         self.output = scaled(nn.Conv2d(width * multipliers[0], out_channels, 3, padding=1), 0.0)
+        number_dropouts(self)
 
     def forward(self, x: Tensor, time: Tensor, label: Tensor | None = None) -> Tensor:
         check_input(x, time, 4, self.channels, "UNet")
