@@ -1,0 +1,89 @@
+"""Power-function averages of the weights (Karras et al. 2024, "EDM2", section 3.1), several lengths at once.
+
+The average after t updates is ∫ w(τ) θ(τ) dτ with w(τ) ∝ τ^γ: its width is a fixed share σ_rel of the training so far,
+so it warms up by itself and needs no constant that depends on the length of the run. Step by step,
+
+    ema_t = β_t ema_{t−1} + (1 − β_t) θ_t,    β_t = (1 − 1/t)^(γ + 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pushforward.errors import UserError
+
+
+def exponent(length: float) -> float:
+    """γ of a relative length σ_rel = √(γ + 1) / ((γ + 2) √(γ + 3)), 0 < σ_rel < 0.288 (a uniform average, γ = 0)."""
+    if not 0 < length < 12**-0.5:
+        raise UserError(f"An average of the weights was given length {length}; expected a number between 0 and 0.288.")
+    inverse = length**-2
+    roots = np.roots([1.0, 7.0, 16.0 - inverse, 12.0 - inverse])
+    return float(roots.real[np.abs(roots.imag) < 1e-6].max())
+
+
+def decay(gamma: float, count: int) -> float:
+    """β_t of the update with number t = `count`, from 1."""
+    return (1 - 1 / count) ** (gamma + 1)
+
+
+class PowerAverage:
+    """One average of named parameters, kept beside them on their device."""
+
+    def __init__(self, parameters: Mapping[str, nn.Parameter], length: float) -> None:
+        self.length = length
+        self.gamma = exponent(length)
+        self.tensors = {name: p.detach().clone() for name, p in parameters.items()}
+        self._live = [p.detach() for p in parameters.values()]
+        self._kept = list(self.tensors.values())
+
+    @property
+    def name(self) -> str:
+        """How the average is called in checkpoints, e.g. `ema-0.050`."""
+        return name_of(self.length)
+
+    @torch.no_grad()
+    def update(self, count: int) -> None:
+        """Take in the weights after update number `count`, from 1."""
+        torch._foreach_lerp_(self._kept, self._live, 1 - decay(self.gamma, count))
+
+
+def name_of(length: float) -> str:
+    """`ema-0.050` for a length of 0.05."""
+    return f"ema-{length:.3f}"
+
+
+def full_state(model: nn.Module, average: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """A model's state with its parameters replaced by an average, buffers as they are; tied weights keep both names."""
+    names = {id(p): name for name, p in model.named_parameters()}
+    state = model.state_dict(keep_vars=True)
+    if average is not None:
+        state = {k: average[names[id(v)]] if id(v) in names else v for k, v in state.items()}
+    return {k: v.detach() for k, v in state.items()}
+
+
+@contextmanager
+def using(model: nn.Module, average: Mapping[str, Tensor] | None) -> Iterator[None]:
+    """Within this block the model is in evaluation mode and holds an average; afterwards its own weights again."""
+    modes = [(module, module.training) for module in model.modules()]
+    parameters = dict(model.named_parameters())
+    own = {name: parameters[name].detach().clone() for name in average or ()}
+    model.eval()
+    try:
+        _fill(parameters, average or {})
+        yield
+    finally:
+        _fill(parameters, own)
+        for module, mode in modes:
+            module.training = mode
+
+
+@torch.no_grad()
+def _fill(parameters: Mapping[str, nn.Parameter], values: Mapping[str, Tensor]) -> None:
+    for name, value in values.items():
+        parameters[name].copy_(value)
