@@ -11,13 +11,17 @@ from pushforward.data.columns import Columns
 from pushforward.data.dataset import Dataset, Split
 from pushforward.data.format import Format
 from pushforward.data.labels import Labels
-from pushforward.data.numbers import is_integer
+from pushforward.data.numbers import is_integer, mean_and_deviation
 from pushforward.data.pixels import Layout, Pixels, float_range, integer_range
 from pushforward.data.raw import Raw
 from pushforward.errors import UserError
 
 Part = tuple[Raw, np.ndarray]
 """Some rows of a source."""
+_COUNTED_BYTES = 64 << 20
+"""Repeated items are counted in data up to this size: a second's work."""
+_EXACT_REACH = 1 << 22
+"""Whole numbers this far from the middle still come back exactly from float32."""
 _SMALLEST_SPREAD = 1e-6
 """Of a column's standard deviation within its range: bounds model units where training rows hardly vary."""
 
@@ -34,11 +38,14 @@ def assemble(name: str, train: Part, validation: Part, test: Part) -> Dataset:
         labels = Labels.of(found_labels, train[0].label_column, train[0].label_position)
     coding, said = _pixels(raws) if train[0].layout is not None else _columns(train, raws)
     form = Format(coding, labels)
-    splits = [_split(part, form) for part in parts]
+    splits = _split(train, form), _split(validation, form), _split(test, form)
     counts = " · ".join(f"{what} {len(s)}" for what, s in zip(("train", "validation", "test"), splits, strict=True))
     shape = "×".join(map(str, form.shape))
     total = sum(len(s) for s in splits)
     classes = f" · {form.num_classes} classes" if form.num_classes else ""
+    twice = sum(_duplicates(raw) for raw in raws)
+    if twice:
+        said = (*said, f"{twice} items repeat an earlier one exactly (copies may fall on both sides of a split)")
     head = f"{name} · {total:,} {_ITEMS[form.kind.value]} of {shape} {form.dtype}{classes} · {counts}"
     noticed = tuple(dict.fromkeys(line for raw in raws for line in raw.messages))
     return Dataset(name, *splits, form, (head, *said, *noticed), fingerprint(form, parts))
@@ -53,6 +60,15 @@ def _distinct(parts: Sequence[Part]) -> list[Raw]:
         if not any(raw is other for other in found):
             found.append(raw)
     return found
+
+
+def _duplicates(raw: Raw) -> int:
+    """Rows equal to an earlier one, byte for byte; not counted where that would take long."""
+    content = raw.values if raw.content is None else raw.content
+    if not isinstance(content, np.ndarray) or content.nbytes > _COUNTED_BYTES or not len(content):
+        return 0
+    rows = np.ascontiguousarray(content).reshape(len(content), -1)
+    return len(rows) - len(np.unique(rows.view(np.dtype((np.void, rows.shape[1] * rows.itemsize)))))
 
 
 def _split(part: Part, form: Format) -> Split:
@@ -120,6 +136,8 @@ def _pixels(raws: Sequence[Raw]) -> tuple[Pixels, tuple[str, ...]]:
     if least == most:
         said.append(f"every pixel of every image is {least:g}")
     channels, height, width = sides
+    if is_integer(dtype.name) and (high - low) / 2 > _EXACT_REACH:
+        said.append("pixels are whole numbers over a wide range: kept to about 7 digits")
     return Pixels((channels, height, width), layout, dtype.name, float(low), float(high), clip, raw.mode), tuple(said)
 
 
@@ -135,18 +153,25 @@ def _columns(train: Part, raws: Sequence[Raw]) -> tuple[Columns, tuple[str, ...]
     if constant.all():
         raise UserError(f"Every column of {raw.what} is constant: there is nothing to learn; give data that varies.")
     values = np.asarray(raw.rows(rows))[:, ~constant]
-    mean, spread = np.mean(values, axis=0, dtype=np.float64), np.std(values, axis=0, dtype=np.float64)
+    mean, spread = mean_and_deviation(values)
     floor = np.maximum(_SMALLEST_SPREAD * (high - low)[~constant], np.finfo(np.float64).tiny)
     names = raw.names or tuple(str(i) for i in range(len(low)))
     said = ["columns standardised (mean 0, deviation 1 on training rows)"]
     said += [f"column {names[i]} is constant ({low[i]:g}): carried through" for i in np.flatnonzero(constant)[:10]]
     if constant.sum() > 10:
         said.append(f"{int(constant.sum()) - 10} more columns are constant: carried through")
+    reach = np.maximum(high[~constant] - mean, mean - low[~constant])
+    dtypes = raw.dtypes or (raw.values.dtype.name,) * len(low)
+    said += [
+        f"column {names[i]} holds whole numbers over a range of {high[i] - low[i]:.3g}: kept to about 7 digits"
+        for i, far in zip(np.flatnonzero(~constant), reach, strict=True)
+        if is_integer(dtypes[i]) and far > _EXACT_REACH
+    ]
     coding = Columns(
         names=raw.names,
-        dtypes=raw.dtypes or (raw.values.dtype.name,) * len(low),
+        dtypes=dtypes,
         dtype=raw.values.dtype.name,
-        offset=tuple(np.asarray(mean).tolist()),
+        offset=tuple(mean.tolist()),
         scale=tuple(np.maximum(spread, floor).tolist()),
         low=tuple(low.tolist()),
         high=tuple(high.tolist()),

@@ -63,7 +63,12 @@ def _place(values: np.ndarray, row: int, column: int, names: Sequence[str] | Non
 
 def clean_labels(labels: object, count: int, what: str) -> np.ndarray:
     """Labels as int64 or strings (N,), or UserError."""
-    found = np.asarray(labels)
+    try:
+        found = np.asarray(labels)
+    except ValueError as error:
+        raise UserError(
+            f"The labels of {what} are not one list of classes ({error}): give one label per item."
+        ) from error
     if found.ndim == 2 and found.shape[1] == 1:
         found = found[:, 0]
     if found.ndim != 1:

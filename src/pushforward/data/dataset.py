@@ -75,6 +75,6 @@ class Dataset:
         return self.format.shape
 
     @property
-    def num_classes(self) -> int:
-        """The number of classes, 0 where there are no labels."""
+    def num_classes(self) -> int | None:
+        """The number of classes, None where there are no labels."""
         return self.format.num_classes

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pushforward.data.arrays import choose_labels
-from pushforward.data.checks import check_count, check_finite
+from pushforward.data.checks import LARGEST, check_count
 from pushforward.data.labels import in_order
 from pushforward.data.lazy import LazyImages, in_threads
 from pushforward.data.limits import human
@@ -21,7 +21,13 @@ from pushforward.data.raw import Raw, Reading
 from pushforward.errors import UserError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-_CHUNK = 256
+_NAMES = {
+    "L": "8-bit grey (L)",
+    "RGB": "RGB",
+    "RGBA": "RGB with alpha (RGBA)",
+    "I;16": "16-bit grey (I;16)",
+    "F": "real numbers (F)",
+}
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,6 @@ class _Seen:
     high: float
     notes: tuple[str, ...]
     digest: bytes
-    pixels: np.ndarray | None
 
 
 def read_folder(root: Path, reading: Reading) -> Raw:
@@ -50,8 +55,9 @@ def read_folder(root: Path, reading: Reading) -> Raw:
     check_count(len(paths), what)
     labels, said = _folder_labels(root, paths, reading)
     first = read_picture(paths[0], reading.opening).pixels
-    fits = first.nbytes * len(paths) <= reading.memory
-    seen = _scan(paths, reading.opening, fits)
+    needed = first.nbytes * len(paths)
+    kept = np.empty((len(paths), *first.shape), first.dtype) if needed <= reading.memory else None
+    seen = _scan(paths, reading.opening, kept)
     _check_alike(root, paths, seen)
     one = seen[0]
     if one.mode == "F":
@@ -59,16 +65,11 @@ def read_folder(root: Path, reading: Reading) -> Raw:
     messages = [*said, *_notes(seen, len(paths))]
     if others:
         messages.append(f"other files ignored: {_counted(others)}")
-    if not fits:
-        messages.append(f"decoded as needed: {human(first.nbytes * len(paths))} would exceed {human(reading.memory)}")
-    values = (
-        np.stack([item.pixels for item in seen if item.pixels is not None])
-        if fits
-        else LazyImages(tuple(paths), one.shape, first.dtype, reading.opening)
-    )
+    if kept is None:
+        messages.append(f"decoded as needed: {human(needed)} of pixels are over the limit of {human(reading.memory)}")
     return Raw(
         what,
-        values,
+        LazyImages(tuple(paths), one.shape, first.dtype, reading.opening) if kept is None else kept,
         choose_labels(labels, len(paths), what, reading),
         Layout.PLANE if len(one.shape) == 2 else Layout.LAST,
         one.mode,
@@ -82,8 +83,9 @@ def _find(root: Path) -> tuple[list[Path], Counter[str]]:
     """Image files in the order of their names, and how many others of each extension; hidden ones are not looked at."""
     found: list[Path] = []
     others: Counter[str] = Counter()
-    for folder, names, files in os.walk(root):
-        names[:] = [name for name in names if not name.startswith(".")]
+    visited = {os.path.realpath(root)}
+    for folder, names, files in os.walk(root, followlinks=True):
+        names[:] = [name for name in names if not name.startswith(".") and _is_new(Path(folder, name), visited)]
         for name in files:
             if name.startswith("."):
                 continue
@@ -93,6 +95,15 @@ def _find(root: Path) -> tuple[list[Path], Counter[str]]:
             else:
                 others[suffix or "no extension"] += 1
     return sorted(found, key=lambda path: path.relative_to(root).as_posix()), others
+
+
+def _is_new(folder: Path, visited: set[str]) -> bool:
+    """Links to folders are followed, once: they may lead in circles."""
+    real = os.path.realpath(folder)
+    if real in visited:
+        return False
+    visited.add(real)
+    return True
 
 
 def _counted(counts: Counter[str]) -> str:
@@ -124,24 +135,25 @@ def _folder_labels(root: Path, paths: Sequence[Path], reading: Reading) -> tuple
     return np.array([parts[0] for parts in inside]), [f"one class per sub-folder: {', '.join(names[:10])}"]
 
 
-def _scan(paths: Sequence[Path], opening: Opening, keep: bool) -> list[_Seen]:
-    def look(path: Path) -> _Seen:
-        picture = read_picture(path, opening)
-        pixels = picture.pixels
-        low, high = (pixels.min().item(), pixels.max().item()) if pixels.size else (0, 0)
-        return _Seen(pixels.shape, picture.mode, low, high, picture.notes, picture.digest, pixels if keep else None)
+def _scan(paths: Sequence[Path], opening: Opening, kept: np.ndarray | None) -> list[_Seen]:
+    """Decode every file once; the pixels of those that are like the first go into `kept`."""
 
-    found: list[_Seen] = []
-    for start in range(0, len(paths), _CHUNK):
-        found += in_threads(look, paths[start : start + _CHUNK])
-    return found
+    def look(row: int) -> _Seen:
+        picture = read_picture(paths[row], opening)
+        pixels = picture.pixels
+        if kept is not None and pixels.shape == kept.shape[1:] and pixels.dtype == kept.dtype:
+            kept[row] = pixels
+        ends = pixels.min().item(), pixels.max().item()
+        return _Seen(pixels.shape, picture.mode, *ends, picture.notes, picture.digest)
+
+    return in_threads(look, range(len(paths)))
 
 
 def _check_alike(root: Path, paths: Sequence[Path], seen: Sequence[_Seen]) -> None:
-    modes = Counter(item.mode for item in seen)
+    modes = Counter(_NAMES[item.mode] for item in seen)
     if len(modes) > 1:
         rare = modes.most_common()[-1][0]
-        example = next(path for path, item in zip(paths, seen, strict=True) if item.mode == rare)
+        example = next(path for path, item in zip(paths, seen, strict=True) if _NAMES[item.mode] == rare)
         raise UserError(
             f"{root} mixes colour modes: {_counted(modes)} (a file with {rare}: {_short(root, example)}); nothing was "
             "converted. Convert all to one mode, e.g. with mode='RGB', or remove the others."
@@ -160,8 +172,10 @@ def _check_alike(root: Path, paths: Sequence[Path], seen: Sequence[_Seen]) -> No
 
 
 def _check_real(paths: Sequence[Path], seen: Sequence[_Seen]) -> None:
-    for path, item in zip(paths, seen, strict=True):
-        check_finite(np.array([[item.low, item.high]]), str(path), ("darkest pixel", "brightest pixel"))
+    bad = [path for path, item in zip(paths, seen, strict=True) if not -LARGEST <= item.low <= item.high <= LARGEST]
+    if bad:
+        listed = ", ".join(map(str, bad[:5])) + (", …" if len(bad) > 5 else "")
+        raise UserError(f"{len(bad)} images have pixels that are not finite: {listed}. Repair or remove them.")
 
 
 def _short(root: Path, path: Path) -> str:

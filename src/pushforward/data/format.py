@@ -81,9 +81,9 @@ class Format:
         return None if self.labels is None else self.labels.names
 
     @property
-    def num_classes(self) -> int:
-        """The number of classes, 0 where there are no labels."""
-        return 0 if self.labels is None else len(self.labels.names)
+    def num_classes(self) -> int | None:
+        """The number of classes, None where there are no labels."""
+        return None if self.labels is None else len(self.labels.names)
 
     def encode(self, values: np.ndarray) -> Tensor:
         """(N, *item_shape) in the user's form -> float32 (N, *shape). Raises UserError for another shape."""

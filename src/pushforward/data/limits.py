@@ -12,14 +12,17 @@ _CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 
 def default_limit() -> int:
-    """Half of the memory that this process may use, in bytes (8 GiB where the system does not say)."""
+    """A third of the memory that this process may use, in bytes (8 GiB where the system does not say).
+
+    A third, because the data is there twice while it is divided into its splits.
+    """
     try:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return 8 << 30
     with contextlib.suppress(OSError, ValueError):  # no control group, or one without a limit ("max")
         total = min(total, int(_CGROUP.read_text()))
-    return total // 2
+    return total // 3
 
 
 def check_size(what: str, needed: int, limit: int) -> None:

@@ -28,6 +28,15 @@ def as_tensor(values: np.ndarray) -> Tensor:
     return torch.from_numpy(values if values.flags.writeable else values.copy())
 
 
+def mean_and_deviation(values: np.ndarray, chunk: int = 1 << 20) -> tuple[np.ndarray, np.ndarray]:
+    """Per column in float64, in two passes over (N, D), without a float64 copy of the whole."""
+    rows = max(1, chunk // max(1, values.shape[1]))
+    parts = [slice(start, start + rows) for start in range(0, len(values), rows)]
+    mean = sum(values[part].sum(axis=0, dtype=np.float64) for part in parts) / len(values)
+    square = sum(np.square(values[part] - mean).sum(axis=0) for part in parts) / len(values)
+    return np.asarray(mean), np.sqrt(square)
+
+
 def finite_numpy(x: Tensor) -> np.ndarray:
     """float64 NumPy copy of model output. Raises NumericalError where it is not finite."""
     values = x.detach().to("cpu", torch.float64).numpy()

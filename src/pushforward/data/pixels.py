@@ -119,14 +119,16 @@ def _by(shape: Any) -> str:
     return "×".join(str(side) for side in shape) or "()"
 
 
-def integer_range(low: int, high: int, dtype: np.dtype) -> tuple[int, int, bool]:
+def integer_range(low: int, high: int, dtype: np.dtype) -> tuple[float, float, bool]:
     """The range that integers in [low, high] were written in, and whether it bounds every value.
 
     Up to 31: 0 … high (digits with levels 0 … 16, binary images). Up to 255: 8 bits. uint16: the bits that are used
-    (10-bit and 12-bit cameras), 16 otherwise. Anything else: the values seen.
+    (10-bit and 12-bit cameras). Anything else: the values seen.
     """
-    if low < 0 or high <= 31:
-        return min(low, 0), max(high, 1), True
+    if low < 0:
+        return low, high, False
+    if high <= 31:
+        return 0, max(high, 1), True
     if high <= 255:
         return 0, 255, True
     if dtype == np.uint16:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -58,9 +59,9 @@ def image_array(values: np.ndarray, pixels: Pixels) -> np.ndarray:
     if pixels.layout is Layout.FIRST:
         values = values.transpose(0, 2, 3, 1)
     values = values[..., 0] if values.ndim == 4 and values.shape[-1] == 1 else values
-    deep = pixels.dtype == "uint16"
     if pixels.mode is not None and pixels.dtype in ("uint8", "uint16"):
         return values  # pixels of image files go back as they came
+    deep = pixels.dtype == "uint16" and values.ndim == 3  # image files of 16-bit colour are beyond Pillow
     level = (values.astype(np.float64) - pixels.low) / (pixels.high - pixels.low or 1.0)
     top, dtype = (0xFFFF, np.uint16) if deep else (0xFF, np.uint8)
     return np.rint(np.clip(level, 0, 1) * top).astype(dtype)
@@ -113,7 +114,7 @@ def _safe(name: str) -> str:
 
 
 def _write_npz(values: np.ndarray, labels: np.ndarray | None, form: Format, path: Path) -> None:
-    arrays = {"x": values}
+    arrays: dict[str, Any] = {"x": values}
     if labels is not None and form.labels is not None:
         arrays["y"] = form.labels.decode(labels)
     if form.columns is not None:

@@ -34,6 +34,7 @@ READERS: dict[str, Callable[[Path, Reading], Raw]] = {
     ".tsv": read_csv,
     ".parquet": read_parquet,
 }
+_VALIDATION = ("validation", "valid", "val")
 _MODES = (None, "L", "RGB", "RGBA")
 
 
@@ -54,9 +55,10 @@ def load(
     """Load, check and split data: `digits`, .npy, .npz, .csv, .tsv, .parquet, a folder of images, or arrays.
 
     `labels` are one class per item (False ignores those of the source), `label_column` names them in a table.
-    `validation` and `test` are shares to hold out (stratified where there are labels) or sources of their own.
+    `validation` and `test` are shares to hold out (stratified where there are labels) or sources of their own;
+    a folder with the sub-folders train and validation or test is split as it says.
     `limit` keeps at most so many items. `mode` converts every image file to L, RGB or RGBA; `channels_last` settles
-    array shapes that could be either; `memory_limit` is in bytes (half of the memory by default; larger image
+    array shapes that could be either; `memory_limit` is in bytes (a third of the memory by default; larger image
     folders stay on disk and are decoded as they are needed). Raises UserError, one sentence, for anything wrong.
     """
     if mode not in _MODES:
@@ -64,10 +66,12 @@ def load(
             f"mode={mode!r} was given, and L, RGB or RGBA was expected (or none, to keep what the files have)."
         )
     reading = Reading(labels, label_column, channels_last, Opening(mode, max_pixels), memory_limit or default_limit())
+    name = _name(source)
+    source, validation, test = _folders_of_splits(source, validation, test)
     raw = read(source, reading)
     builtin = isinstance(source, str) and source in BUILTIN
     parts = _parts(raw, validation, test, 0 if builtin else seed, limit, replace(reading, labels=_for_others(labels)))
-    return assemble(_name(source), *parts)
+    return assemble(name, *parts)
 
 
 def read(source: Source, reading: Reading) -> Raw:
@@ -112,6 +116,23 @@ def _nearest(path: Path) -> str:
         here = []
     close = difflib.get_close_matches(path.name, [*here, *BUILTIN], n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _folders_of_splits(
+    source: Source, validation: float | Source, test: float | Source
+) -> tuple[Source, float | Source, float | Source]:
+    """A folder whose only sub-folders are `train` and validation or test ones is split already."""
+    if not isinstance(source, str | Path) or source in BUILTIN or not (root := Path(source).expanduser()).is_dir():
+        return source, validation, test
+    inside = {path.name.lower(): path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")}
+    if "train" not in inside or len(inside) < 2 or not set(inside) <= {"train", *_VALIDATION, "test"}:
+        return source, validation, test
+    held = next((inside[name] for name in _VALIDATION if name in inside), None)
+    return (
+        inside["train"],
+        held if held is not None and isinstance(validation, float) else validation,
+        inside["test"] if "test" in inside and isinstance(test, float) else test,
+    )
 
 
 def _for_others(labels: LabelSource) -> LabelSource:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -19,8 +20,8 @@ from pushforward.data.raw import Raw, Reading
 from pushforward.errors import UserError
 
 _CHUNK = 8192
-_BYTES_PER_CHARACTER = 4
-"""Of a table while it is read: the text of one chunk and eight bytes for every number of two characters or more."""
+_BYTES_PER_CHARACTER = 8
+"""Of a table while it is read: eight bytes, twice, for every number of two characters with its separator."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def check_label_column(what: str, names: Sequence[str], label: str | None) -> No
 
 
 def check_names(what: str, names: Sequence[str]) -> None:
-    repeated = sorted({name for name in names if names.count(name) > 1})
+    repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
         places = [i + 1 for i, name in enumerate(names) if name == repeated[0]]
         raise UserError(
@@ -87,8 +88,8 @@ def read_csv(path: Path, reading: Reading) -> Raw:
 
     Raises UserError with the line and column for ragged rows, empty cells, text, and repeated names.
     """
-    check_size(f"{path} with its text", path.stat().st_size * _BYTES_PER_CHARACTER, reading.memory)
     try:
+        check_size(str(path), path.stat().st_size * _BYTES_PER_CHARACTER, reading.memory)
         with path.open(encoding="utf-8-sig", newline="") as file:
             lines = csv.reader(file, delimiter=_delimiter(file.readline()))
             file.seek(0)
@@ -172,6 +173,7 @@ class _Columns:
         self.whole = [True] * len(names)
         self.labels: list[str] = []
         self.text: dict[str, tuple[int, str]] = {}
+        self.not_finite: list[str] = []
 
     def add(self, chunk: list[Line]) -> None:
         for number, row in chunk:
@@ -199,7 +201,7 @@ class _Columns:
         try:
             numbers = np.array(list(map(float, column)))
             if any("_" in cell for cell in column):
-                raise ValueError("underscores are digits' separators in Python alone")
+                raise ValueError("underscores between digits are Python's alone")
         except ValueError:
             place, cell = next((n, cell) for (n, _), cell in zip(chunk, column, strict=True) if not _is_number(cell))
             if not cell.strip():
@@ -209,7 +211,10 @@ class _Columns:
                 ) from None
             self.text[self.names[i]] = (place, cell)
             return
-        self.whole[i] = self.whole[i] and not any(c in cell for cell in column for c in ".eEnN")
+        if not np.isfinite(numbers).all():
+            bad = np.flatnonzero(~np.isfinite(numbers)).tolist()
+            self.not_finite += [f"line {chunk[k][0]}, column {self.names[i]!r} ({column[k].strip()})" for k in bad]
+        self.whole[i] = self.whole[i] and _all_whole(column)
         self.parts[i].append(numbers)
 
     def table(self) -> Table:
@@ -219,12 +224,25 @@ class _Columns:
                 f"{self.what} has columns that are not numbers: {listed[:400]}. Remove them, turn them into numbers, "
                 "or name one as the labels with label_column."
             )
+        if self.not_finite:
+            shown = "; ".join(self.not_finite[:5]) + ("; …" if len(self.not_finite) > 5 else "")
+            raise UserError(
+                f"{self.what} has {len(self.not_finite)} values that are not finite, at {shown}: "
+                "fill or remove these rows."
+            )
         columns, dtypes = {}, {}
         for i, name in enumerate(self.names):
             if name != self.label:
                 columns[name] = np.concatenate(self.parts[i])
                 dtypes[name] = "int64" if self.whole[i] else "float64"
         return Table(tuple(self.names), columns, dtypes, as_labels(self.labels) if self.label is not None else None)
+
+
+def _all_whole(column: Sequence[str]) -> bool:
+    try:
+        return len(list(map(int, column))) > 0
+    except ValueError:
+        return False
 
 
 def as_labels(found: Sequence[str]) -> np.ndarray:
