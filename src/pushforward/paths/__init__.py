@@ -4,6 +4,16 @@ from pushforward.paths.gaussian import CLEAN, GaussianPath, Level
 from pushforward.paths.grids import DDIMStrided, Karras, Quadratic, Uniform, UniformLogSNR
 from pushforward.paths.processes import EDM, VE, VP, CosineVP, Straight, SubVP
 from pushforward.paths.table import Table, cosine_betas, linear_betas, ncsn_ladder, sqrt_linear_betas, zero_terminal_snr
+from pushforward.paths.times import (
+    LogitNormalTimes,
+    LogNormalTimes,
+    LossAware,
+    Stratified,
+    TimeLaw,
+    Times,
+    UniformLevels,
+    UniformTimes,
+)
 
 __all__ = [
     "CLEAN",
@@ -15,12 +25,20 @@ __all__ = [
     "GaussianPath",
     "Karras",
     "Level",
+    "LogNormalTimes",
+    "LogitNormalTimes",
+    "LossAware",
     "Quadratic",
     "Straight",
+    "Stratified",
     "SubVP",
     "Table",
+    "TimeLaw",
+    "Times",
     "Uniform",
+    "UniformLevels",
     "UniformLogSNR",
+    "UniformTimes",
     "cosine_betas",
     "linear_betas",
     "ncsn_ladder",
