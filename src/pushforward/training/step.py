@@ -151,7 +151,8 @@ class Stepper:
         out = []
         for slots, weight in self.parts:
             slot = torch.arange(slots.start, slots.stop).to(self.place.device)
-            draws = Draws(keys(base, slot, self.place.device), slot)
+            # items are numbered on through the whole training, so that stratified times cover it evenly
+            draws = Draws(keys(base, slot, self.place.device), slot + number * self.recipe.batch_size)
             batch = self.train.batch(indices[slots.start : slots.stop]).to(self.place.device)
             if self.recipe.augment is not None:
                 batch = self.recipe.augment(batch, draws.at("augment"))

@@ -1,0 +1,131 @@
+"""Reading a configuration: presets, a TOML file and `a.b=c` settings, merged in this order and then validated."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from pushforward.config.schema import Config
+from pushforward.errors import UserError
+
+_LARGEST = 1 << 20
+"""Bytes: no configuration of a run is longer than a mebibyte."""
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The entries of a TOML file. Raises UserError where it cannot be read, with the line that is wrong."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(_LARGEST + 1)
+        if len(data) > _LARGEST:
+            raise UserError(f"{path} is longer than a mebibyte: that is not a configuration")
+        return tomllib.loads(data.decode())
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text (byte {error.start})") from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise UserError(f"{path} is not valid TOML: {error}") from None
+
+
+def parse_setting(text: str) -> tuple[tuple[str, ...], Any]:
+    """`a.b=c` as (("a", "b"), value); the value is read as TOML where it is TOML, else as text."""
+    name, equals, value = text.partition("=")
+    keys = tuple(part.strip().replace("-", "_") for part in name.split("."))
+    if not equals or not all(keys):
+        raise UserError(f"a setting is written name=value, e.g. --set training.batch_size=64; got {text!r}")
+    try:
+        parsed = tomllib.loads(f"value = {value.strip()}")
+        return keys, parsed["value"] if set(parsed) == {"value"} else value
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return keys, None if value.strip().lower() in {"none", "null"} else value.strip()
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` laid on `base`, section by section; a section whose `kind` changes starts anew."""
+    out = dict(base)
+    for key, value in over.items():
+        old = out.get(key)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            changed = "kind" in value and "kind" in old and value["kind"] != old["kind"]
+            out[key] = dict(value) if changed else merge(old, value)
+        else:
+            out[key] = value
+    return out
+
+
+def with_settings(entries: Mapping[str, Any], settings: Iterable[str]) -> dict[str, Any]:
+    """Entries with `a.b=c` settings applied in order. `a.path=vp` names the kind of a section that has kinds."""
+    out = dict(entries)
+    for text in settings:
+        keys, value = parse_setting(text)
+        if len(keys) >= 2 and keys[-1] in {"path", "network"} and isinstance(value, str):
+            value = {"kind": value}
+        nested: Any = value
+        for key in reversed(keys):
+            nested = {key: nested}
+        out = merge(out, nested)
+    return out
+
+
+def validate(entries: Mapping[str, Any]) -> Config:
+    """The configuration of some entries. Raises UserError naming the first key that is wrong and what is possible."""
+    try:
+        return Config.model_validate(entries)
+    except ValidationError as error:
+        raise UserError(_explain(error)) from None
+
+
+def read_config(layers: Sequence[Mapping[str, Any]], settings: Sequence[str] = ()) -> Config:
+    """Layers of entries merged in order, then `a.b=c` settings, then validated."""
+    entries: dict[str, Any] = Config().model_dump()
+    for layer in layers:
+        entries = merge(entries, layer)
+    return validate(with_settings(entries, settings))
+
+
+def _explain(error: ValidationError) -> str:
+    problems = error.errors(include_url=False)
+    unknown = [p for p in problems if p["type"] == "extra_forbidden"]
+    problem = (unknown or problems)[0]
+    names, known = _walk([str(part) for part in problem["loc"]])
+    name = ".".join(names)
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(names[-1], known, n=1, cutoff=0.5)
+        hint = f"did you mean {'.'.join([*names[:-1], near[0]])}?" if near else f"possible: {', '.join(known)}"
+        return f"{name} is not a setting; {hint}"
+    if problem["type"] == "union_tag_invalid":
+        context = problem.get("ctx", {})
+        expected = str(context.get("expected_tags", "")).replace("'", "")
+        near = difflib.get_close_matches(str(context.get("tag")), expected.split(", "), n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        return f"{name} is {context.get('tag')!r}; possible: {expected}{hint}"
+    given = json.dumps(problem.get("input"), default=str)
+    message = problem["msg"].replace("Input should be", "it should be")
+    return f"{name} is {given[:80]}; {message[0].lower() + message[1:]}"
+
+
+def _walk(location: Sequence[str]) -> tuple[list[str], list[str]]:
+    """(a location without the tags of unions and types, the fields of the section that holds its last entry)."""
+    section: Any = Config
+    names: list[str] = []
+    known = list(Config.model_fields)
+    for part in location:
+        if _is_section(section):
+            names.append(part)
+            known = list(section.model_fields)
+            section = section.model_fields[part].annotation if part in section.model_fields else None
+        else:
+            members = [m for m in get_args(section) if _is_section(m) and "kind" in m.model_fields]
+            section = next((m for m in members if m.model_fields["kind"].default == part), None)
+    return names, known
+
+
+def _is_section(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, BaseModel)

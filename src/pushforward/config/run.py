@@ -1,0 +1,146 @@
+"""A run: the folder that training writes, and what is read back from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from pushforward.config.build import build_model, build_recipe, resolve
+from pushforward.config.read import validate
+from pushforward.config.schema import Config, CustomNetworkConfig
+from pushforward.data import sources
+from pushforward.data.dataset import Dataset
+from pushforward.data.format import Format
+from pushforward.errors import UserError
+from pushforward.models.generator import Generator
+from pushforward.training.checkpoint import Checkpoint, initialise_from, load_weights
+from pushforward.training.folder import find_checkpoint
+from pushforward.training.loop import Outcome, fit
+from pushforward.training.observers import Observer
+
+SCHEMA = 1
+"""The version of what is stored; readers accept every version up to their own."""
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A run read back: its configuration, the checkpoint that was chosen, and the model with its weights."""
+
+    path: Path
+    config: Config
+    checkpoint: Checkpoint
+    weights: str
+    generator: Generator
+
+    def data(self) -> Dataset:
+        """The data that the run was trained on, read again. Raises UserError where it is gone or has changed."""
+        data = load_data(self.config)
+        stored = self.checkpoint.config["data"]["fingerprint"]
+        if data.fingerprint != stored:
+            raise UserError(
+                f"{self.config.data.source} is no longer the data that {self.path} was trained on: it has changed"
+            )
+        return data
+
+
+def load_data(config: Config) -> Dataset:
+    """The data set that a configuration names."""
+    data = config.data
+    return sources.load(
+        data.source, label_column=data.label_column, validation=data.validation, test=data.test, seed=data.split_seed
+    )
+
+
+def train(
+    config: Config,
+    data: Dataset,
+    out: Path | str,
+    *,
+    network: nn.Module | None = None,
+    start_from: Path | str | None = None,
+    observers: Sequence[Observer] = (),
+    restart: bool = False,
+) -> Outcome:
+    """Train what a configuration describes, in a folder; an interrupted run there is continued.
+
+    `network` is the user's own; `start_from` another run whose weights are the starting point.
+    Raises what `training.loop.fit` raises.
+    """
+    if network is not None:
+        section = CustomNetworkConfig(name=f"{type(network).__module__}.{type(network).__qualname__}")
+        config = config.model_copy(update={"model": config.model.model_copy(update={"network": section})})
+    config = resolve(config, data)
+    model = build_model(config.model, data.shape, data.num_classes or 0, network, config.training.seed)
+    if start_from is not None:
+        initialise_from(model, find_checkpoint(start_from))
+    description = describe(config, data)
+    return fit(
+        model,
+        data.train,
+        data.validation,
+        build_recipe(config.training, config.data),
+        out,
+        description,
+        identity=_identity(description),
+        observers=observers,
+        restart=restart,
+    )
+
+
+def describe(config: Config, data: Dataset) -> dict[str, Any]:
+    """What is stored with every checkpoint: enough to build the model again and to read and write the user's data."""
+    return {
+        "schema": SCHEMA,
+        "config": config.model_dump(mode="json"),
+        "format": data.format.to_dict(),
+        "data": {
+            "name": data.name,
+            "fingerprint": data.fingerprint,
+            "shape": list(data.shape),
+            "num_classes": data.num_classes,
+            "sizes": {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},
+            "messages": list(data.messages),
+        },
+    }
+
+
+def _identity(description: Mapping[str, Any]) -> dict[str, Any]:
+    """What must agree for a run to be continued: the model and the data (the engine compares the recipe itself)."""
+    return {"model": description["config"]["model"], "data": description["data"]["fingerprint"]}
+
+
+def load_run(
+    path: Path | str,
+    *,
+    which: str = "best",
+    weights: str | None = None,
+    network: nn.Module | None = None,
+    device: str | None = None,
+) -> Run:
+    """Read a run, or one of its checkpoints.
+
+    Args:
+        which: the `best` checkpoint on the validation split, or the `last`.
+        weights: `model` or an average such as `ema-0.100`; by default those that validated best.
+        network: the user's own, where the run was made with one.
+
+    Raises:
+        UserError: there is no run, it was written by a later version, or the network does not fit.
+    """
+    checkpoint = find_checkpoint(path, which)
+    stored = checkpoint.config
+    if not isinstance(stored.get("schema"), int) or "config" not in stored or "format" not in stored:
+        raise UserError(f"{path} was not written by `pushforward train`: its config.json has no configuration")
+    if stored["schema"] > SCHEMA:
+        raise UserError(f"{path} was written by a later version of pushforward (schema {stored['schema']}): update it")
+    config = validate(stored["config"])
+    form = Format.from_dict(stored["format"])
+    model = build_model(config.model, form.shape, form.num_classes or 0, network)
+    used = load_weights(model, checkpoint, weights)
+    model.to(torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))).eval()
+    return Run(Path(path), config, checkpoint, used, Generator(model, form))

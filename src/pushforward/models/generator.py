@@ -1,0 +1,136 @@
+"""A trained model together with the form of the user's data: what `pf.load` and `pf.fit` return."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pushforward.data.format import Format
+from pushforward.data.save import save_samples
+from pushforward.denoisers.denoiser import Denoiser
+from pushforward.denoisers.guidance import guided
+from pushforward.errors import UserError
+from pushforward.models.diffusion import Diffusion
+from pushforward.numerics.random import Draws
+from pushforward.samplers.default import Sampler, default_sampler
+from pushforward.samplers.step import Observer
+
+Label = int | str | Sequence[int | str] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Samples in the user's own form: values (N, …) in the data's dtype, labels int64 (N,) or None."""
+
+    values: np.ndarray
+    labels: np.ndarray | None
+    format: Format
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def save(self, path: str | Path) -> Path:
+        """Write them by the name: a grid .png, a folder of images, .npz, .npy, .csv or .parquet; atomically."""
+        return save_samples(self.values, self.labels, self.format, path)
+
+
+@dataclass(frozen=True, eq=False)
+class Generator:
+    """A diffusion model that speaks the user's form of data."""
+
+    model: Diffusion
+    format: Format
+
+    def sample(
+        self,
+        n: int,
+        *,
+        steps: int = 20,
+        seed: int = 0,
+        label: Label = None,
+        guidance: float = 1.0,
+        sampler: Sampler | None = None,
+        batch_size: int = 256,
+        progress: Callable[[int, int], None] | None = None,
+        first: int = 0,
+    ) -> Samples:
+        """Draw n samples in the user's form.
+
+        Args:
+            n: how many.
+            steps: evaluations of the network per sample, as near as the sampler's rule comes to it.
+            seed, first: sample i of a seed is the same in any batch; they are numbered from `first`.
+            label: a class by name or index for all, one per sample, or None: of a conditional model, all in turn.
+            guidance: weight w of classifier-free guidance; 1 is none.
+            sampler: another than the default, which needs no choice.
+            batch_size: samples computed at once.
+            progress: called with (done, total) after each batch.
+
+        Raises:
+            UserError: n or steps below 1, or a label that the model does not know.
+        """
+        if n < 1:
+            raise UserError(f"the number of samples must be at least 1; got {n}")
+        labels = self.label_indices(label, n)
+        sampler = sampler or default_sampler(self.model.prediction.sigma_data)
+        parts = []
+        for start in range(0, n, batch_size):
+            stop = min(start + batch_size, n)
+            part = None if labels is None else labels[start:stop]
+            draws = Draws.of(seed, range(first + start, first + stop), device=self.model.device)
+            parts.append(self.sample_model_units(draws, part, steps, guidance, sampler).cpu())
+            if progress:
+                progress(stop, n)
+        return Samples(self.format.decode(torch.cat(parts)), None if labels is None else labels.numpy(), self.format)
+
+    @torch.inference_mode()
+    def sample_model_units(
+        self,
+        draws: Draws,
+        labels: Tensor | None,
+        steps: int,
+        guidance: float = 1.0,
+        sampler: Sampler | None = None,
+        observe: Observer | None = None,
+    ) -> Tensor:
+        """One batch of samples in model units: (len(draws), *shape)."""
+        self.model.eval()
+        sampler = sampler or default_sampler(self.model.prediction.sigma_data)
+        start = self.model.path.prior(draws.at("prior").normal(self.model.shape))
+        return sampler.sample(self.conditioned(labels, guidance), start, steps, draws, observe=observe)
+
+    def conditioned(self, labels: Tensor | None, guidance: float = 1.0) -> Denoiser:
+        """The Denoiser for labels (B,), guided with weight w. Raises UserError where guidance has no condition."""
+        device = self.model.device
+        bound = self.model.conditioned(None if labels is None else labels.to(device))
+        if guidance == 1.0:
+            return bound
+        if labels is None:
+            raise UserError("guidance needs a label to be guided to; this model has none or none was given")
+        nothing = torch.full_like(labels, self.model.num_classes).to(device)
+        return guided(bound, self.model.conditioned(nothing), guidance)
+
+    def label_indices(self, label: Label, n: int) -> Tensor | None:
+        """Class indices (n,) for a label, for one per sample, or all classes in turn. Raises UserError if unknown."""
+        classes = self.model.num_classes
+        if label is None:
+            return torch.arange(n) % classes if classes else None
+        if not classes:
+            raise UserError("the model was trained without labels, so it cannot be asked for one")
+        given = [label] * n if isinstance(label, (int, str)) else list(label)
+        if len(given) != n:
+            raise UserError(f"there are {len(given)} labels for {n} samples; give one, or one per sample")
+        return torch.tensor([self._label_index(value) for value in given])
+
+    def _label_index(self, label: int | str) -> int:
+        names = self.format.label_names or tuple(str(i) for i in range(self.model.num_classes))
+        if str(label) in names:
+            return names.index(str(label))
+        if isinstance(label, int) and 0 <= label < len(names):
+            return label
+        raise UserError(f"the model has no label {label!r}; it was trained with {', '.join(names[:20])}")
