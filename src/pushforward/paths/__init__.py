@@ -1,7 +1,7 @@
 """Laws of corruption: how much of the data and how much noise there is at each time."""
 
-from pushforward.paths.gaussian import CLEAN, GaussianPath, Level
-from pushforward.paths.grids import DDIMStrided, Karras, Quadratic, Uniform, UniformLogSNR
+from pushforward.paths.gaussian import CLEAN, GaussianPath, Level, Posterior, posterior_scales
+from pushforward.paths.grids import DDIMStrided, Karras, Nodes, Quadratic, Uniform, UniformLogSNR
 from pushforward.paths.processes import EDM, VE, VP, CosineVP, Straight, SubVP
 from pushforward.paths.table import Table, cosine_betas, linear_betas, ncsn_ladder, sqrt_linear_betas, zero_terminal_snr
 from pushforward.paths.times import (
@@ -28,6 +28,8 @@ __all__ = [
     "LogNormalTimes",
     "LogitNormalTimes",
     "LossAware",
+    "Nodes",
+    "Posterior",
     "Quadratic",
     "Straight",
     "Stratified",
@@ -42,6 +44,7 @@ __all__ = [
     "cosine_betas",
     "linear_betas",
     "ncsn_ladder",
+    "posterior_scales",
     "sqrt_linear_betas",
     "zero_terminal_snr",
 ]

@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -41,6 +42,13 @@ class Level:
 
 CLEAN = Level(0.0, 1.0, 0.0)
 """Clean data, σ = 0: the last point that a sampling grid may add beyond the path's own t_min."""
+
+
+class Posterior(NamedTuple):
+    """A Gaussian with one variance for all coordinates (float, or one per sample)."""
+
+    mean: Tensor
+    var: Scalar
 
 
 class GaussianPath(ABC):
@@ -131,6 +139,25 @@ class GaussianPath(ABC):
             raise UserError(f"advance goes to more noise; from t = {low.t:g} to {high.t:g} there is less")
         return expand(scale, x) * x + expand(spread, x) * z
 
+    def posterior(self, x0: Tensor, x: Tensor, s: Scalar | Level, t: Scalar | Level) -> Posterior:
+        """q(x_s | x_t, x_0) for s less noisy than t: the reverse step whose data are known (Ho et al. 2020, eq. 6-7).
+
+        With a = α_t/α_s and v = σ_t² − a²σ_s², the mean is (aσ_s² x_t + α_s v x_0)/σ_t² and the variance σ_s² v/σ_t².
+        """
+        low, high = self.level(s), self.level(t)
+        along_x, along_x0, var = posterior_scales(low, high)
+        return Posterior(expand(along_x, x) * x + expand(along_x0, x) * x0, var)
+
     def prior(self, z: Tensor) -> Tensor:
         """The start of sampling, σ(t_max) z: (B, …)."""
         return self.mix(0.0, z, self.t_max)
+
+
+def posterior_scales(s: Level, t: Level) -> tuple[Scalar, Scalar, Scalar]:
+    """(coefficient of x_t, coefficient of x_0, variance) of q(x_s | x_t, x_0)."""
+    scale = t.alpha / s.alpha
+    fresh = t.sigma**2 - (scale * s.sigma) ** 2
+    if not isinstance(fresh, Tensor) and fresh < 0:
+        raise UserError(f"the posterior goes to less noise; from t = {t.t:g} to {s.t:g} there is more")
+    share = (s.sigma / t.sigma) ** 2
+    return scale * share, s.alpha * fresh / t.sigma**2, share * fresh

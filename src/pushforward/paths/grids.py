@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -127,6 +128,33 @@ class DDIMStrided:
         index = torch.round(self.T * torch.arange(n, 0, -1, dtype=torch.float64) / n)
         times = (index / self.T).clamp(path.t_min, path.t_max)
         return (*path.levels(times), CLEAN)
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """A grid of its own levels, given by λ = log(α/σ), e.g. learned ones: the same noise on every path."""
+
+    log_ratios: tuple[float, ...]
+    to_clean: bool = True
+
+    def __post_init__(self) -> None:
+        nodes = self.log_ratios
+        if not nodes or not all(map(math.isfinite, nodes)) or any(b <= a for a, b in itertools.pairwise(nodes)):
+            raise UserError(f"the λ of a grid must be finite and increase from noise to data; got {list(nodes)[:6]}")
+
+    @staticmethod
+    def of(levels: Sequence[Level]) -> Nodes:
+        """The nodes of a grid that exists; a last level of clean data is kept as such."""
+        to_clean = float(levels[-1].sigma) == 0.0
+        return Nodes(tuple(float(level.log_ratio) for level in (levels[:-1] if to_clean else levels)), to_clean)
+
+    def __call__(self, path: GaussianPath, steps: int, /) -> tuple[Level, ...]:
+        have = len(self.log_ratios) - (0 if self.to_clean else 1)
+        if check_steps(steps) != have:
+            raise UserError(f"this grid was made for {have} steps; got {steps}")
+        levels = _at(path, path.time(torch.tensor(self.log_ratios, dtype=torch.float64)), self.to_clean)
+        check_decreasing(levels)
+        return levels
 
 
 def _pin_ends(path: GaussianPath, times: Tensor) -> Tensor:

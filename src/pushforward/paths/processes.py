@@ -8,7 +8,18 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from pushforward.errors import UserError
 from pushforward.paths.gaussian import GaussianPath
+
+
+def _check_times(t_min: float, t_max: float) -> None:
+    if not 0 <= t_min < t_max <= 1:
+        raise UserError(f"a path needs 0 ≤ t_min < t_max ≤ 1; got t_min = {t_min}, t_max = {t_max}")
+
+
+def _check_sigmas(low: float, high: float) -> None:
+    if not 0 < low < high < math.inf:
+        raise UserError(f"a path needs 0 < sigma_min < sigma_max; got sigma_min = {low}, sigma_max = {high}")
 
 
 @dataclass(frozen=True)
@@ -19,6 +30,11 @@ class VP(GaussianPath):
     beta_max: float = 20.0
     t_min: float = 1e-3
     t_max: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_times(self.t_min, self.t_max)
+        if not 0 <= self.beta_min <= self.beta_max < math.inf or self.beta_max == 0:
+            raise UserError(f"a path needs 0 ≤ beta_min ≤ beta_max > 0; got {self.beta_min} and {self.beta_max}")
 
     def _integral(self, t: Tensor) -> Tensor:
         return self.beta_min * t + 0.5 * (self.beta_max - self.beta_min) * t**2
@@ -43,10 +59,21 @@ class CosineVP(GaussianPath):
     t_min: float = 1e-3
     t_max: float = 0.9946
 
+    def __post_init__(self) -> None:
+        _check_times(self.t_min, self.t_max)
+        if not self.offset >= 0:
+            raise UserError(f"the offset of the cosine schedule must not be negative; got {self.offset}")
+
     def scales(self, t: Tensor) -> tuple[Tensor, Tensor]:
         start = math.cos(math.pi / 2 * self.offset / (1 + self.offset))
         alpha = torch.cos(math.pi / 2 * (t + self.offset) / (1 + self.offset)) / start
         return alpha, torch.sqrt((1 - alpha) * (1 + alpha))
+
+    def time(self, log_ratio: Tensor) -> Tensor:
+        alpha = torch.sqrt(torch.sigmoid(2 * torch.as_tensor(log_ratio, dtype=torch.float64)))
+        start = math.cos(math.pi / 2 * self.offset / (1 + self.offset))
+        t = torch.acos(alpha * start) * (2 / math.pi) * (1 + self.offset) - self.offset
+        return t.clamp(self.t_min, self.t_max)
 
 
 @dataclass(frozen=True)
@@ -59,7 +86,7 @@ class SubVP(VP):
 
     def time(self, log_ratio: Tensor) -> Tensor:
         # r = σ/α = (1 − α²)/α, so α = √(1 + r²/4) − r/2 and ∫β = −2 log α = 2 asinh(r/2)
-        ratio = torch.exp(-torch.as_tensor(log_ratio, dtype=torch.float64))
+        ratio = torch.exp(-torch.as_tensor(log_ratio, dtype=torch.float64).clamp(min=-300.0))
         integral = 2 * torch.asinh(ratio / 2)
         slope = self.beta_max - self.beta_min
         root = 2 * integral / (self.beta_min + torch.sqrt(self.beta_min**2 + 2 * slope * integral))
@@ -75,12 +102,18 @@ class VE(GaussianPath):
     t_min: float = 0.0
     t_max: float = 1.0
 
+    def __post_init__(self) -> None:
+        _check_times(self.t_min, self.t_max)
+        _check_sigmas(self.sigma_min, self.sigma_max)
+
     def scales(self, t: Tensor) -> tuple[Tensor, Tensor]:
         return torch.ones_like(t), self.sigma_min * (self.sigma_max / self.sigma_min) ** t
 
     def time(self, log_ratio: Tensor) -> Tensor:
         sigma = torch.exp(-torch.as_tensor(log_ratio, dtype=torch.float64))
-        return (torch.log(sigma / self.sigma_min) / math.log(self.sigma_max / self.sigma_min)).clamp(0.0, 1.0)
+        return (torch.log(sigma / self.sigma_min) / math.log(self.sigma_max / self.sigma_min)).clamp(
+            self.t_min, self.t_max
+        )
 
 
 @dataclass(frozen=True)
@@ -93,6 +126,7 @@ class EDM(GaussianPath):
     t_max: float = 1.0
 
     def __post_init__(self) -> None:
+        _check_sigmas(self.sigma_min, self.sigma_max)
         object.__setattr__(self, "t_min", self.sigma_min / self.sigma_max)
 
     def scales(self, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -109,6 +143,9 @@ class Straight(GaussianPath):
 
     t_min: float = 1e-3
     t_max: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_times(self.t_min, self.t_max)
 
     def scales(self, t: Tensor) -> tuple[Tensor, Tensor]:
         return 1 - t, t * 1.0

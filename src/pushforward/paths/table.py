@@ -32,6 +32,7 @@ class Table(GaussianPath):
         radius = torch.cat((alpha.new_ones(1), torch.hypot(alpha, sigma)))
         self._log_radius = torch.log(radius)
         self.t_min, self.t_max = 1 / len(alpha), 1.0
+        self._moved = {alpha.device: (self._angle, self._log_radius)}
 
     @classmethod
     def of_betas(cls, betas: Sequence[float] | Tensor) -> Table:
@@ -57,13 +58,29 @@ class Table(GaussianPath):
         bar = torch.cat((self.alphas.new_ones(1), self.alphas**2))
         return 1 - bar[1:] / bar[:-1]
 
+    def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """The table where the times are; copied once, so that no step waits for it."""
+        if device not in self._moved:
+            self._moved[device] = (self._angle.to(device), self._log_radius.to(device))
+        return self._moved[device]
+
     def scales(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        angles, log_radii = self._on(t.device)
         position = t * len(self)
         below = position.detach().floor().clamp(0, len(self) - 1).long()
         part = position - below
-        angle = torch.lerp(self._angle[below], self._angle[below + 1], part)
-        radius = torch.exp(torch.lerp(self._log_radius[below], self._log_radius[below + 1], part))
-        return radius * torch.cos(angle), radius * torch.sin(angle)
+        angle = torch.lerp(angles[below], angles[below + 1], part)
+        radius = torch.exp(torch.lerp(log_radii[below], log_radii[below + 1], part))
+        # cos(π/2) is 6e-17 in floating point: where nothing of the data is left, α is 0
+        alpha = torch.where(angle >= math.pi / 2, angle.new_zeros(()), radius * torch.cos(angle))
+        return alpha, radius * torch.sin(angle)
+
+    def time(self, log_ratio: Tensor) -> Tensor:
+        target = torch.atan(torch.exp(-torch.as_tensor(log_ratio, dtype=torch.float64)))
+        angles, _ = self._on(target.device)
+        above = torch.searchsorted(angles, target).clamp(1, len(self))
+        low, high = angles[above - 1], angles[above]
+        return ((above - 1 + (target - low) / (high - low)) / len(self)).clamp(self.t_min, self.t_max)
 
 
 def linear_betas(T: int = 1000, first: float = 1e-4, last: float = 0.02) -> Tensor:
