@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pushforward.metrics.evaluate import Row
+from pushforward.metrics.evaluate import Evaluation, Row
 from pushforward.report.markup import Html, render, tag
-from pushforward.report.page import table
+from pushforward.report.page import Verdict, table
 from pushforward.report.scales import Scale, number
 from pushforward.report.svg import colour
 
@@ -31,16 +31,19 @@ def gauge(row: Row, width: int = 150) -> Html:
 
 
 def _plus_minus(value: float, sd: float | None) -> Html:
-    spread = [] if sd is None else [tag("small", f"± {number(sd, 2)}")]
-    return render(number(value), *spread)
+    spread = [] if sd is None else [tag("small", f"± {number(sd, 2, trim=False)}")]
+    return render(number(value, trim=False), *spread)
+
+
+def _bound(row: Row) -> str:
+    return "none" if row.target is None else f"{'≤' if row.good == 'low' else '≥'} {number(row.target)}"
 
 
 def _reached(row: Row) -> Html:
     if row.target is None:
         return tag("small", f"{'lower' if row.good == 'low' else 'higher'} is better")
     sign, tone, word = ("✓", "pf-good", "reached") if row.reached else ("✗", "pf-bad", "not reached")
-    bound = f"{'≤' if row.good == 'low' else '≥'} {number(row.target)}"
-    return render(tag("span", f"{sign} {word}", class_=tone), tag("small", bound))
+    return render(tag("span", f"{sign} {word}", class_=tone), tag("small", _bound(row)))
 
 
 def metrics_table(rows: Iterable[Row], caption: str = "") -> Html:
@@ -50,7 +53,7 @@ def metrics_table(rows: Iterable[Row], caption: str = "") -> Html:
             render(row.name, tag("small", row.meaning)),
             _plus_minus(row.value, row.sd),
             _plus_minus(row.floor, row.floor_sd),
-            "–" if row.control is None else number(row.control),
+            "–" if row.control is None else number(row.control, trim=False),
             gauge(row),
             _reached(row),
         ]
@@ -62,3 +65,15 @@ def metrics_table(rows: Iterable[Row], caption: str = "") -> Html:
     )
     headers = ["Metric", "Samples", "Real data", "Control", "", "Target"]
     return table(headers, cells, f"{caption} {explained}".strip(), numeric=(1, 2, 3))
+
+
+def verdict_of(evaluation: Evaluation) -> Verdict:
+    """One sentence on the targets of an evaluation: how many are reached, and which are not, with their numbers."""
+    aimed = [row for row in evaluation if row.target is not None]
+    missed = [row for row in aimed if not row.reached]
+    size = f"on {number(evaluation.n)} samples against {number(evaluation.n_test)} test items"
+    if not missed:
+        found = ", ".join(f"{row.name} {number(row.value)} (real data {number(row.floor)})" for row in aimed)
+        return Verdict(f"All {len(aimed)} targets are reached {size}: {found}.", True)
+    found = ", ".join(f"{row.name} is {number(row.value)}, target {_bound(row)}" for row in missed)
+    return Verdict(f"{len(aimed) - len(missed)} of {len(aimed)} targets are reached {size}; {found}.", False)

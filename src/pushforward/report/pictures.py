@@ -179,7 +179,7 @@ def pair_plots(
             f"Histogram of {names[i]}",
             f"Shares of real and sampled values of {names[i]}.",
             bins=24,
-            size=(320, 220),
+            size=(292, 210),
         )
         for i in shown
     ]
@@ -189,7 +189,7 @@ def pair_plots(
             Axes(names[i], names[j]),
             f"{names[j]} against {names[i]}",
             f"Real and sampled items in the plane of {names[i]} and {names[j]}.",
-            size=(320, 280),
+            size=(292, 270),
         )
         for i, j in pairwise(shown)
     ]

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-def number(value: float, digits: int = 3) -> str:
-    """A number as a reader wants it: few digits, thin spaces between thousands, powers of ten where extreme."""
+def number(value: float, digits: int = 3, trim: bool = True) -> str:
+    """A number as a reader wants it: few digits, thin spaces between thousands, powers of ten where extreme.
+
+    `trim` drops zeros at the end: right for ticks, wrong for measured numbers.
+    """
     if not math.isfinite(value):
         return "not finite"
     if value == 0:
@@ -18,14 +21,14 @@ def number(value: float, digits: int = 3) -> str:
     size = abs(value)
     if size >= 1e6 or size < 10 ** (-digits - 1):
         mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
-        mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
+        mantissa = mantissa.rstrip("0").rstrip(".") if trim and "." in mantissa else mantissa
         power = "10" + str(int(exponent)).translate(_SUPERSCRIPTS)
         written = power if mantissa == "1" else f"{mantissa}·{power}"
     elif size >= 10**digits:
         written = f"{value:,.0f}".replace(",", "\u2009")
     else:
         written = f"{value:.{max(0, digits - 1 - math.floor(math.log10(size)))}f}"
-        written = written.rstrip("0").rstrip(".") if "." in written else written
+        written = written.rstrip("0").rstrip(".") if trim and "." in written else written
     return written.replace("-", "−")
 
 

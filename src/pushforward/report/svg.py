@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 
 from pushforward.report.markup import Html
 from pushforward.report.scales import Scale, number
 
-LIGHT = ("#2b62c9", "#c8501e", "#1c7f55", "#7d45c0", "#97700e", "#b83268")
+LIGHT = ("#2b62c9", "#b8471a", "#1c7f55", "#7d45c0", "#856208", "#b83268")
 """The colours of series on a light ground; each has contrast of at least 4.5 with white."""
 DARK = ("#82aaff", "#ff9e6d", "#63d3a3", "#c7a0ff", "#e5c25b", "#ff8db5")
 """Their counterparts on a dark ground."""
@@ -44,6 +44,19 @@ class Series:
     colour: int | None = None
 
 
+def smoothed(series: Series, half_life: float) -> Series:
+    """The exponentially weighted mean of a series (finite values only), the weight halved every `half_life` points.
+
+    Corrected for its start, so that the first value is the first value.
+    """
+    keep, total, weight, means = 0.5 ** (1 / half_life), 0.0, 0.0, []
+    for value in series.y:
+        if math.isfinite(value):
+            total, weight = keep * total + value, keep * weight + 1
+        means.append(total / weight if weight else math.nan)
+    return replace(series, y=means, faint=False)
+
+
 @dataclass(frozen=True)
 class Axes:
     """What the two axes measure and how: labels with units, logarithmic or not."""
@@ -65,12 +78,18 @@ class _Frame:
 
     @staticmethod
     def around(
-        xs: Sequence[float], ys: Sequence[float], axes: Axes, size: tuple[int, int], right: float, top: float
+        xs: Sequence[float],
+        ys: Sequence[float],
+        axes: Axes,
+        size: tuple[int, int],
+        right: float,
+        top: float,
+        margin: float = 0.0,
     ) -> _Frame:
         width, height = size
         y = Scale.around(ys, height - 42, top, axes.log_y, 0.06)
         left = 18 + 7 * max((len(number(t)) for t in y.ticks()), default=1) + (16 if axes.y else 0)
-        return _Frame(width, height, Scale.around(xs, left, width - right, axes.log_x), y)
+        return _Frame(width, height, Scale.around(xs, left, width - right, axes.log_x, margin), y)
 
 
 def _text(x: float, y: float, words: str, anchor: str = "start", style: str = "") -> str:
@@ -201,7 +220,7 @@ def scatter_chart(
     """Points of several groups, half transparent; the first group lies lowest."""
     colours = _colours(groups)
     legend, top = _legend([g.name for g in groups], colours, 30, size[0]) if len(groups) > 1 else ("", 12.0)
-    f = _Frame.around([v for g in groups for v in g.x], [v for g in groups for v in g.y], axes, size, 14, top)
+    f = _Frame.around([v for g in groups for v in g.x], [v for g in groups for v in g.y], axes, size, 14, top, 0.04)
     dots = []
     for g, index in zip(groups, colours, strict=True):
         points = [(f.x(x), f.y(y)) for x, y in zip(g.x, g.y, strict=True) if f.x.shows(x) and f.y.shows(y)]
@@ -263,19 +282,19 @@ def bar_chart(
     """Horizontal bars with their values; `references` (floors) are marked as ticks across the bars."""
     left, row = 16 + 7 * max((len(n) for n in names), default=0), 26
     marks = list(references) if references is not None else []
-    x = Scale.around([0.0, *values, *marks], left, width - 64)
+    x = Scale.around([0.0, *values, *marks], left, width - 80)
     parts = []
     for i, (name, value) in enumerate(zip(names, values, strict=True)):
         y = 8 + row * i
         parts.append(_text(left - 8, y + 14, name, "end"))
         if not x.shows(value):
-            parts.append(_text(x(0) + 6, y + 14, "not finite", "start", "opacity:.75"))
+            parts.append(_text(width - 8, y + 14, "not finite", "end", "opacity:.75"))
             continue
         a, b = sorted((x(0), x(value)))
         parts.append(
             f'<rect x="{a:.1f}" y="{y}" width="{b - a:.1f}" height="18" rx="2" fill="{colour(0)}" fill-opacity="0.85"/>'
         )
-        parts.append(_text(b + 6, y + 14, number(value)))
+        parts.append(_text(width - 8, y + 14, number(value, trim=False), "end"))
     for i, mark in enumerate(marks):
         at = x(mark)
         parts.append(f'<path d="M{at:.1f} {6 + row * i}v22" stroke="{colour(1)}" stroke-width="3"/>')
