@@ -23,7 +23,7 @@ _COUNTED_BYTES = 64 << 20
 _EXACT_REACH = 1 << 22
 """Whole numbers this far from the middle still come back exactly from float32."""
 _SMALLEST_SPREAD = 1e-6
-"""Of a column's standard deviation within its range: bounds model units where training rows hardly vary."""
+"""Where a column's training rows deviate by less than this of its whole range, the range is its scale."""
 
 
 def assemble(name: str, train: Part, validation: Part, test: Part) -> Dataset:
@@ -154,7 +154,8 @@ def _columns(train: Part, raws: Sequence[Raw]) -> tuple[Columns, tuple[str, ...]
         raise UserError(f"Every column of {raw.what} is constant: there is nothing to learn; give data that varies.")
     values = np.asarray(raw.rows(rows))[:, ~constant]
     mean, spread = mean_and_deviation(values)
-    floor = np.maximum(_SMALLEST_SPREAD * (high - low)[~constant], np.finfo(np.float64).tiny)
+    whole_range = np.maximum((high - low)[~constant], np.finfo(np.float64).tiny)
+    spread = np.where(spread < _SMALLEST_SPREAD * whole_range, whole_range, spread)
     names = raw.names or tuple(str(i) for i in range(len(low)))
     said = ["columns standardised (mean 0, deviation 1 on training rows)"]
     said += [f"column {names[i]} is constant ({low[i]:g}): carried through" for i in np.flatnonzero(constant)[:10]]
@@ -172,7 +173,7 @@ def _columns(train: Part, raws: Sequence[Raw]) -> tuple[Columns, tuple[str, ...]
         dtypes=dtypes,
         dtype=raw.values.dtype.name,
         offset=tuple(mean.tolist()),
-        scale=tuple(np.maximum(spread, floor).tolist()),
+        scale=tuple(spread.tolist()),
         low=tuple(low.tolist()),
         high=tuple(high.tolist()),
         constants=tuple(value if fixed else None for value, fixed in zip(low.tolist(), constant, strict=True)),

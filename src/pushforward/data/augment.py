@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from pushforward.data.dataset import Batch
 from pushforward.errors import UserError
 from pushforward.numerics.broadcast import expand
 from pushforward.numerics.random import Draws
@@ -57,3 +59,8 @@ def compose(*augmentations: Augmentation) -> Augmentation:
 def _check_images(values: Tensor, what: str) -> None:
     if values.ndim != 4:
         raise UserError(f"{what} needs images, and items of shape {tuple(values.shape[1:])} were given: turn it off.")
+
+
+def of_batches(augmentation: Augmentation) -> Callable[[Batch, Draws], Batch]:
+    """The same augmentation for batches: labels stay as they are."""
+    return lambda batch, draws: replace(batch, values=augmentation(batch.values, draws))

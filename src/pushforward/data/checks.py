@@ -31,7 +31,7 @@ def check_finite(values: np.ndarray, what: str, names: Sequence[str] | None = No
     """Raise UserError with the first five positions of NaN or infinity, or of numbers too large to work with."""
     flat = values.reshape(len(values), -1)
     step = max(1, _CHUNK // max(1, flat.shape[1]))
-    bound = LARGEST if values.dtype.kind == "f" else _EXACT
+    bound = min(LARGEST, float(np.finfo(values.dtype).max)) if values.dtype.kind == "f" else _EXACT
     if values.dtype.kind == "b" or (values.dtype.itemsize <= 2 and values.dtype.kind in "iu"):
         return
     count = 0

@@ -35,7 +35,7 @@ class Batch:
         return len(self.values)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Split:
     """Rows in the user's own form: values (N, *item_shape), labels int64 (N,) class indices or None."""
 
@@ -45,6 +45,9 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def __repr__(self) -> str:
+        return f"<Split of {len(self)} items, {self.values.dtype} {self.format.item_shape}>"
 
     def batch(self, indices: Sequence[int] | np.ndarray | Tensor) -> Batch:
         """The items with these indices, encoded, in this order; an index may repeat."""
@@ -57,7 +60,7 @@ class Split:
         return self.batch(np.arange(len(self)))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     """Three splits of the user's data, its format, what was noticed and decided, and a hash of the contents."""
 
@@ -68,6 +71,9 @@ class Dataset:
     format: Format
     messages: tuple[str, ...]
     fingerprint: str
+
+    def __repr__(self) -> str:
+        return f"<Dataset {self.messages[0]}>"
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -79,12 +79,12 @@ def _check_size(path: Path, image: Image.Image, limit: int) -> None:
 
 def _notes(image: Image.Image) -> tuple[str, ...]:
     found = []
+    if image.mode in ("RGB", "RGBA") and _deep(image):  # before anything below makes Pillow decode
+        found.append("has 16 bits per colour channel, of which Pillow keeps 8")
     if getattr(image, "n_frames", 1) > 1:
         found.append("holds several frames or pages: the first is used")
     if image.getexif().get(_ORIENTATION, 1) not in (0, 1):
         found.append("is turned upright as its EXIF orientation says")
-    if image.mode in ("RGB", "RGBA") and _deep(image):
-        found.append("has 16 bits per colour channel, of which Pillow keeps 8")
     return tuple(found)
 
 

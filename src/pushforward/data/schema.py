@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
@@ -93,7 +92,3 @@ def items(read: Reader[T], length: int | None = None) -> Reader[tuple[T, ...]]:
         return tuple(read(item, f"{where}[{i}]") for i, item in enumerate(value))
 
     return read_all
-
-
-def is_finite(values: Collection[float]) -> bool:
-    return all(math.isfinite(value) for value in values)

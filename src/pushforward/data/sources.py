@@ -88,17 +88,11 @@ def read(source: Source, reading: Reading) -> Raw:
         )
     if isinstance(source, str) and source in BUILTIN:
         return BUILTIN[source]()
-    return _read_path(Path(source).expanduser(), reading)
+    return _read_path(_located(source), reading)
 
 
 def _read_path(path: Path, reading: Reading) -> Raw:
-    try:
-        is_folder, exists = path.is_dir(), path.exists()
-    except (OSError, ValueError) as error:
-        raise UserError(f"{str(path)!r} is not a usable path ({error}).") from error
-    if not exists:
-        raise UserError(f"There is no data at {str(path)!r}{_nearest(path)}: check the path.")
-    if is_folder:
+    if path.is_dir():
         return read_folder(path, reading)
     reader = READERS.get(path.suffix.lower())
     if reader is None:
@@ -107,6 +101,18 @@ def _read_path(path: Path, reading: Reading) -> Raw:
             "convert it to one of these."
         )
     return reader(path, reading)
+
+
+def _located(source: str | Path) -> Path:
+    """The path with ~ expanded, or UserError where nothing is there."""
+    try:
+        path = Path(source).expanduser()
+        exists = path.exists()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(f"{str(source)[:80]!r} is not a usable path ({str(error)[:80]}): check it.") from error
+    if not exists:
+        raise UserError(f"There is no data at {str(path)!r}{_nearest(path)}: check the path.")
+    return path
 
 
 def _nearest(path: Path) -> str:
@@ -122,7 +128,7 @@ def _folders_of_splits(
     source: Source, validation: float | Source, test: float | Source
 ) -> tuple[Source, float | Source, float | Source]:
     """A folder whose only sub-folders are `train` and validation or test ones is split already."""
-    if not isinstance(source, str | Path) or source in BUILTIN or not (root := Path(source).expanduser()).is_dir():
+    if not isinstance(source, str | Path) or source in BUILTIN or not (root := _located(source)).is_dir():
         return source, validation, test
     inside = {path.name.lower(): path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")}
     if "train" not in inside or len(inside) < 2 or not set(inside) <= {"train", *_VALIDATION, "test"}:
@@ -143,7 +149,7 @@ def _for_others(labels: LabelSource) -> LabelSource:
 def _name(source: Source) -> str:
     if not isinstance(source, str | Path):
         return "array"
-    return source if isinstance(source, str) and source in BUILTIN else Path(source).expanduser().resolve().name
+    return source if isinstance(source, str) and source in BUILTIN else _located(source).resolve().name
 
 
 def _parts(
