@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -31,6 +32,7 @@ class Interval:
     fresh: float  # ℓ; with an estimated variance, its known part
     spread: float  # weight of Var[x_0 | x_t] in ℓ², 0 where it is not used
     random: bool
+    evaluations: ClassVar[int] = 1
 
 
 FreshNoise = Callable[[float, Level, Level], tuple[float, bool]]
@@ -43,7 +45,9 @@ def fixed_small(kappa: float, level: Level, following: Level) -> tuple[float, bo
 
 
 def fixed_large(kappa: float, level: Level, following: Level) -> tuple[float, bool]:
-    """ℓ² = σ_t² − (α_t σ_s/α_s)², the forward step's own variance β. Exact when the data is N(0, I)."""
+    """ℓ² = σ_t² − (α_t σ_s/α_s)², the forward step's own variance β; none with κ = 0. Exact for data N(0, I)."""
+    if kappa == 0.0:
+        return 0.0, False
     return level.sigma**2 - (level.alpha * following.sigma / following.alpha) ** 2, False
 
 
@@ -54,7 +58,11 @@ def analytic(kappa: float, level: Level, following: Level) -> tuple[float, bool]
 
 @dataclass(frozen=True)
 class Ancestral:
-    """One network evaluation per step. `eta` scales the fresh noise, `variance` is its rule; no noise into σ = 0."""
+    """x_s = α_s mean + σ_s √(1 − κ) noise + ℓ z: DDPM (Ho et al. 2020), DDIM η (Song et al. 2021), Analytic-DPM.
+
+    One evaluation per step; of first order in the probability flow at η = 0. `eta` scales the fresh noise, `variance`
+    is its rule: (1, `analytic`) is Analytic-DDPM, (0, `analytic`) Analytic-DDIM (Bao et al. 2022). No noise into σ = 0.
+    """
 
     eta: float = 1.0
     variance: FreshNoise = fixed_small
@@ -67,10 +75,12 @@ class Ancestral:
         return [self._interval(t, s) for t, s in itertools.pairwise(levels)]
 
     def _interval(self, t: Level, s: Level) -> Interval:
-        kappa = self.eta**2 * (1 - (t.alpha * s.sigma / (s.alpha * t.sigma)) ** 2)
+        if self.eta > 0 and s.ratio > t.ratio:
+            raise UserError("towards more noise only DDIM (eta = 0) has a meaning; got eta = " + f"{self.eta:g}")
+        kappa = self.eta**2 * (1 - (t.alpha * s.sigma / (s.alpha * t.sigma)) ** 2) if self.eta > 0 else 0.0
         state = s.sigma / t.sigma * (1 - kappa) ** 0.5
         mean = s.alpha - t.alpha * state
-        known, estimated = self.variance(kappa, t, s) if self.eta > 0 and s.sigma > 0 else (0.0, False)
+        known, estimated = self.variance(kappa, t, s) if s.sigma > 0 else (0.0, False)
         return Interval(t, s, kappa, state, mean, known**0.5, mean**2 if estimated else 0.0, known > 0 or estimated)
 
     def __call__(

@@ -8,6 +8,7 @@ interpolated in λ = log(α/σ) through its last values, so x_s = A x_t + Σ_j w
 | `DataQuantity` | mean | σ_s/σ_t | σ_s e^λ | DPM-Solver++ (Lu et al. 2022), order 1 is DDIM |
 | `NoiseQuantity` | noise | α_s/α_t | −α_s e^{−λ} | DPM-Solver (Lu et al. 2022) |
 | `BalancedQuantity` | F of EDM | √D_s/√D_t | √D_s σ_d ρ/(σ_d² + ρ²), ρ = e^{−λ} | exponential Adams-Bashforth |
+| `RenewedQuantity` | mean | σ_s²α_t/(σ_t²α_s) | 2 σ_s²/α_s e^{2λ} | SDE-DPM-Solver++, order 1 is DDPM |
 
 D = α²σ_d² + σ². The weights are integrals of the Lagrange polynomials by Gauss-Legendre quadrature: of full order at
 every order, where the published third-order multistep formula, off by a factor of 2 in one term, is of second order.
@@ -17,8 +18,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -50,6 +52,10 @@ class Quantity(ABC):
     @abstractmethod
     def total(self, t: Level, s: Level) -> float:
         """∫ density dλ from t to s in closed form: the weight of a constant Q, finite at both ends of λ."""
+
+    def fresh(self, t: Level, s: Level) -> float:
+        """The standard deviation of fresh noise: 0 in the probability flow."""
+        return 0.0
 
 
 @dataclass(frozen=True)
@@ -113,6 +119,31 @@ class BalancedQuantity(Quantity):
         return self._root(s) * (angle[0] - angle[1])
 
 
+@dataclass(frozen=True)
+class RenewedQuantity(Quantity):
+    """Q = E[x_0 | x] in the reverse SDE: the noise is renewed as in DDPM, of variance σ_s²(1 − (α_tσ_s/(α_sσ_t))²)."""
+
+    def scales(self, level: Level) -> tuple[float, float]:
+        return 1.0, 0.0
+
+    def carry(self, t: Level, s: Level) -> float:
+        if s.ratio > t.ratio:
+            raise UserError("the reverse SDE goes from noise to data; towards noise use the probability flow")
+        return (s.sigma / t.sigma) ** 2 * t.alpha / s.alpha
+
+    def density(self, log_ratio: np.ndarray, s: Level) -> np.ndarray:
+        return 2 * s.alpha * np.exp(2 * (log_ratio - s.log_ratio))
+
+    def total(self, t: Level, s: Level) -> float:
+        return s.alpha * self._kappa(t, s)
+
+    def fresh(self, t: Level, s: Level) -> float:
+        return s.sigma * self._kappa(t, s) ** 0.5
+
+    def _kappa(self, t: Level, s: Level) -> float:
+        return 1 - (t.alpha * s.sigma / (s.alpha * t.sigma)) ** 2
+
+
 @dataclass(frozen=True, slots=True)
 class LinearMove:
     """x_s = carry·x_t + Σ_j weights[j]·Q_j, the newest Q first."""
@@ -122,7 +153,16 @@ class LinearMove:
     b: float
     carry: float
     weights: tuple[float, ...]
-    random: bool = False
+    fresh: float = 0.0
+    evaluations: ClassVar[int] = 1
+
+    @property
+    def random(self) -> bool:
+        return self.fresh > 0
+
+
+Weights = Callable[[Sequence[float], Quantity, Level, Level], tuple[float, ...]]
+"""(λ of the known values, the newest first; quantity; t; s) -> one weight per value."""
 
 
 def interpolation_weights(nodes: Sequence[float], quantity: Quantity, t: Level, s: Level) -> tuple[float, ...]:
@@ -140,9 +180,18 @@ def interpolation_weights(nodes: Sequence[float], quantity: Quantity, t: Level, 
     return (total - math.fsum(others), *others)
 
 
+def published_weights(nodes: Sequence[float], quantity: Quantity, t: Level, s: Level) -> tuple[float, ...]:
+    """As printed for DPM-Solver(++) 2M: half of ∫ density on the last difference quotient; exact at other orders."""
+    if len(nodes) != 2:
+        return interpolation_weights(nodes, quantity, t, s)
+    total = quantity.total(t, s)
+    older = -0.5 * total * (s.log_ratio - t.log_ratio) / (nodes[0] - nodes[1])
+    return total - older, older
+
+
 @dataclass(frozen=True)
 class Multistep:
-    """Order-k multistep on the quantity's last k values; one network evaluation per step.
+    """x_s = A x_t + Σ_j w_j Q_j (+ fresh noise) on the quantity's last k values: order k, one evaluation per step.
 
     The order rises from 1 at the start; `final_order` bounds that of the last step (at σ = 0 it is 1, where λ = ∞).
     """
@@ -150,6 +199,7 @@ class Multistep:
     order: int = 2
     quantity: Quantity = DataQuantity()
     final_order: int | None = None
+    weights: Weights = interpolation_weights
 
     def __post_init__(self) -> None:
         if not 1 <= self.order <= 6:
@@ -166,8 +216,8 @@ class Multistep:
             order = 1
         nodes = [level.log_ratio for level in reversed(levels[:-1]) if math.isfinite(level.log_ratio)][:order]
         carry = self.quantity.carry(t, s)
-        weights = interpolation_weights(nodes or [0.0], self.quantity, t, s)
-        return LinearMove(t, *self.quantity.scales(t), carry, weights)
+        weights = self.weights(nodes or [0.0], self.quantity, t, s)
+        return LinearMove(t, *self.quantity.scales(t), carry, weights, self.quantity.fresh(t, s))
 
     def __call__(
         self, denoiser: Denoiser, x: Tensor, move: LinearMove, memory: tuple[Tensor, ...] | None, draws: Draws, /
@@ -177,8 +227,10 @@ class Multistep:
         moved = x * move.carry
         for weight, value in zip(move.weights, values, strict=False):
             moved = torch.add(moved, value, alpha=weight)
-        return moved, values
+        return (torch.add(moved, draws.normal_like(x), alpha=move.fresh) if move.fresh else moved), values
 
 
-DPMSolverPP2M = Multistep(2)
+DPMSolverPP2M = Multistep(2, weights=published_weights)
 DPMSolverPP3M = Multistep(3)
+SDEDPMSolverPP1 = Multistep(1, RenewedQuantity())
+SDEDPMSolverPP2M = Multistep(2, RenewedQuantity(), weights=published_weights)

@@ -41,10 +41,17 @@ class HeunMove:
     correct: bool
     random: bool
 
+    @property
+    def evaluations(self) -> int:
+        return 2 if self.correct else 1
+
 
 @dataclass(frozen=True)
 class Heun:
-    """Second order, two evaluations per step, one on a last step into σ = 0."""
+    """x_s = (α_s/α_t) x + α_s (ρ_s − ρ_t)(noise_t + noise_s)/2 with ρ = σ/α (Karras et al. 2022, algorithms 1 and 2).
+
+    Second order, two evaluations per step, one on a last step into σ = 0.
+    """
 
     churn: Churn = Churn()
 

@@ -1,0 +1,60 @@
+"""The optimal trajectory of Analytic-DPM: which K levels of a table to visit, by dynamic programming (Bao et al. 2022).
+
+With the optimal variances, the bound on −log p of DDPM on a trajectory is, up to a constant, half the dimension times
+the sum over its jumps r → s of log(1 − Γ_r σ²_{r|s}/σ_r²), where σ²_{r|s} = σ_r² − (α_r σ_s/α_s)² and
+Γ = E‖E[z | x_r]‖²/d. The jumps that make the sum least are found in O(K N²).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pushforward.errors import UserError
+from pushforward.paths.gaussian import CLEAN, Level
+from pushforward.paths.grids import check_steps
+
+
+def jump_costs(levels: Sequence[Level], gamma: Tensor) -> Tensor:
+    """F[s, r] = log(1 − Γ_r σ²_{r|s}/σ_r²) for a jump from levels[r] down to levels[s], ∞ unless s < r: float64 (N, N).
+
+    levels: from little noise to much; gamma: (N,), which exact estimates keep in [0, 1] and to which noisy ones are
+    clipped.
+    """
+    if gamma.shape != (len(levels),):
+        raise UserError(f"one value of Γ per level is needed: {len(levels)}; got the shape {tuple(gamma.shape)}")
+    alpha = torch.tensor([level.alpha for level in levels], dtype=torch.float64)
+    sigma = torch.tensor([level.sigma for level in levels], dtype=torch.float64)
+    kept = (alpha[None, :] * sigma[:, None] / (alpha[:, None] * sigma[None, :])) ** 2  # σ_r² less σ²_{r|s}, over σ_r²
+    cost = torch.log1p(-gamma.to(alpha).clamp(0, 1)[None, :] * (1 - kept))
+    return torch.where(torch.ones_like(cost).triu(1).bool(), cost, torch.inf)
+
+
+def cheapest_chain(costs: Tensor, jumps: int) -> list[int]:
+    """The indices 0 = k_0 < … < k_jumps = N − 1 of least total cost, where costs[s, r] is the jump's from r to s."""
+    n = len(costs)
+    if not 1 <= jumps <= n - 1:
+        raise UserError(f"{n} levels admit 1 to {n - 1} jumps between them; got {jumps}")
+    best = torch.full((n,), torch.inf, dtype=costs.dtype)
+    best[0] = 0.0
+    origin = []
+    for _ in range(jumps):
+        best, came = (best[:, None] + costs).min(0)
+        origin.append(came)
+    chain = [n - 1]
+    for came in reversed(origin):
+        chain.append(int(came[chain[-1]]))
+    return chain[::-1]
+
+
+def optimal_trajectory(levels: Sequence[Level], gamma: Tensor, steps: int) -> tuple[Level, ...]:
+    """The sampling grid of `steps` steps with the least bound: the noisiest level first, the cleanest, then clean data.
+
+    levels: a table's, from little noise to much; gamma: (N,). Raises UserError unless 2 ≤ steps ≤ N.
+    """
+    if not 2 <= check_steps(steps) <= len(levels):
+        raise UserError(f"a trajectory over {len(levels)} levels has 2 to {len(levels)} steps; got {steps}")
+    chain = cheapest_chain(jump_costs(levels, gamma), steps - 1)
+    return (*(levels[k] for k in reversed(chain)), CLEAN)
