@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 
 from torch import Tensor, nn
 
@@ -31,6 +31,18 @@ class Denoiser(ABC):
     def given(self, **conditions: object) -> Denoiser:
         """This denoiser with its conditions bound, e.g. `given(label=labels)`. Raises UserError for unknown ones."""
         raise UserError(f"this model takes no condition; got {', '.join(conditions)}")
+
+    def rows(self, index: Tensor) -> Denoiser:
+        """This denoiser for some of the samples of its batch, int64 (b,) or a slice.
+
+        What holds one entry per sample (bound conditions, measurements) must be indexed; the denoisers in the fields of
+        a dataclass are. A wrapper with tensors of its own overrides this.
+        """
+        if not is_dataclass(self):
+            return self
+        held = {f.name: getattr(self, f.name) for f in fields(self)}
+        inner = {name: value.rows(index) for name, value in held.items() if isinstance(value, Denoiser)}
+        return replace(self, **inner) if inner else self
 
 
 @dataclass(frozen=True)
@@ -60,3 +72,6 @@ class NetworkDenoiser(Denoiser):
             if not isinstance(value, Tensor):
                 raise UserError(f"the condition {name!r} must be a tensor with one entry per sample; got {value!r}")
         return replace(self, conditions={**self.conditions, **conditions})  # type: ignore[dict-item]
+
+    def rows(self, index: Tensor) -> NetworkDenoiser:
+        return replace(self, conditions={name: value[index] for name, value in self.conditions.items()})
