@@ -1,6 +1,5 @@
 """Folders of images: nothing is converted silently, and each bad file is named."""
 
-import os
 import struct
 import zlib
 
@@ -82,7 +81,7 @@ def test_folders_that_are_split_already(tmp_path):
     assert data.format.label_names == ("a", "b")
     assert (len(data.train), len(data.validation), len(data.test)) == (11, 1, 4)
     folder(tmp_path / "val", 3)
-    with pytest.raises(UserError, match="has labels and .* has none"):
+    with pytest.raises(UserError, match=r"has labels and .* has none"):
         load(tmp_path)
     assert len(load(tmp_path, labels=False).validation) == 3
 
@@ -106,8 +105,8 @@ def test_linked_folders_are_read_once(tmp_path):
     folder(tmp_path / "elsewhere", 4)
     (tmp_path / "root").mkdir()
     for name in ("a", "b"):
-        os.symlink(tmp_path / "elsewhere", tmp_path / "root" / name)
-    os.symlink(tmp_path / "root", tmp_path / "root" / "circle")
+        (tmp_path / "root" / name).symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "root" / "circle").symlink_to(tmp_path / "root")
     assert len(load(tmp_path / "root", validation=0, test=0).train) == 4
 
 
@@ -143,7 +142,7 @@ def test_real_valued_tiff_is_kept(tmp_path):
     np.testing.assert_array_equal(data.train.values, values)
     values[1, 2, 2] = np.nan
     Image.fromarray(values[1]).save(tmp_path / "1.tif")
-    with pytest.raises(UserError, match="1 images have pixels that are not finite: .*1.tif"):
+    with pytest.raises(UserError, match=r"1 images have pixels that are not finite: .*1.tif"):
         load(tmp_path)
 
 

@@ -97,7 +97,7 @@ def test_constant_columns_are_carried_through_and_said():
 
 
 def test_all_columns_constant_is_refused():
-    with pytest.raises(UserError, match="Every column .* is constant"):
+    with pytest.raises(UserError, match=r"Every column .* is constant"):
         load(np.ones((5, 3)))
 
 

@@ -121,7 +121,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
 
     monkeypatch.setattr(atomic.os, "fsync", full)
     for name in ("x.npz", "new.png", "folder"):
-        with pytest.raises(PushforwardError, match="No space left on device.*nothing was saved"):
+        with pytest.raises(PushforwardError, match=r"No space left on device.*nothing was saved"):
             save_samples(data.train.values, None, data.format, tmp_path / name)
     assert [p.name for p in tmp_path.iterdir()] == ["x.npz"] and path.read_bytes() == before
 

@@ -203,7 +203,7 @@ def test_a_file_of_an_unknown_kind(tmp_path):
     (tmp_path / "data.xlsx").write_text("x")
     with pytest.raises(UserError, match=r"ends in \.xlsx, and \.npy, \.npz, \.csv"):
         load(tmp_path / "data.xlsx")
-    with pytest.raises(UserError, match="did you mean 'data.xlsx'"):
+    with pytest.raises(UserError, match=r"did you mean 'data.xlsx'"):
         load(tmp_path / "data.xls")
 
 
@@ -263,7 +263,7 @@ def test_repeated_items_and_wide_integers_are_said():
     values[5] = values[2]
     assert any(line.startswith("1 items repeat") for line in load(values).messages)
     wide = np.arange(12)[:, None] * np.array([1, 10_000_000])
-    assert [line for line in load(wide).messages if "7 digits" in line][0].startswith("column 1 ")
+    assert next(line for line in load(wide).messages if "7 digits" in line).startswith("column 1 ")
     assert any("wide range" in line for line in load(wide[:, None, :].repeat(2, 1)).messages)
     many = np.ones((12, 15)) * np.arange(15)
     many[:, 0] = np.arange(12)

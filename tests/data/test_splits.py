@@ -52,8 +52,8 @@ def test_the_order_within_a_class_is_random_and_follows_the_seed():
 
 def test_two_items_and_too_greedy_shares():
     assert [len(part) for part in split(2, None, 0.1, 0.1, 0)] == [1, 1, 0]
-    parts = split(10, None, 0.6, 0.6, 0)
-    assert len(parts[0]) == 1 and sum(map(len, parts)) == 10
+    with pytest.raises(UserError, match=r"Shares of 0.6 and 0.4 hold out everything"):
+        split(10, None, 0.6, 0.4, 0)
 
 
 def test_memory_is_said_in_units_for_people(monkeypatch, tmp_path):

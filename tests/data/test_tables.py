@@ -111,9 +111,9 @@ def test_bad_tables_are_named(tmp_path, case):
 
 def test_label_columns_that_are_wrong(tmp_path):
     path = written(tmp_path, table())
-    with pytest.raises(UserError, match="no label column 'knd' .did you mean 'kind'"):
+    with pytest.raises(UserError, match=r"no label column 'knd' .did you mean 'kind'"):
         load(path, label_column="knd")
-    with pytest.raises(UserError, match="Line 3 .* no label in column 'b'"):
+    with pytest.raises(UserError, match=r"Line 3 .* no label in column 'b'"):
         load(written(tmp_path, "a,b\n1,x\n2,\n"), label_column="b")
     with pytest.raises(UserError, match="no column besides the label"):
         load(written(tmp_path, "b\nx\ny\nx\n"), label_column="b")
@@ -123,7 +123,7 @@ def test_label_columns_that_are_wrong(tmp_path):
 
 
 def test_memory_limit_is_kept_with_the_figure(tmp_path):
-    with pytest.raises(UserError, match="needs .* in memory, and the limit is 100 bytes"):
+    with pytest.raises(UserError, match=r"needs .* in memory, and the limit is 100 bytes"):
         load(written(tmp_path, table()), label_column="kind", memory_limit=100)
 
 

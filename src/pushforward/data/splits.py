@@ -42,10 +42,10 @@ def split(
 
     Each is at least one row where there are three or more; with two rows the test split is empty.
     """
-    if validation + test >= 1:
-        raise UserError(f"Shares of {validation} and {test} hold out everything: leave some of the data for training.")
     order = spread_order(count, labels, seed)
     validations = held_out(count, validation, 1)
     tests = held_out(count, test, 1 + validations)
+    if validation + test >= 1:
+        raise UserError(f"Shares of {validation} and {test} hold out everything: leave some of the data for training.")
     first, second = tests, tests + validations
     return np.sort(order[second:]), np.sort(order[first:second]), np.sort(order[:first])
