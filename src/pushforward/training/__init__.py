@@ -4,6 +4,7 @@ from pushforward.training.checkpoint import Checkpoint, initialise_from, load_we
 from pushforward.training.folder import find_checkpoint
 from pushforward.training.loop import Outcome, fit
 from pushforward.training.observers import Best, Event, JsonLines, Observer, Preview, TensorBoard
+from pushforward.training.progress import ProgressBar
 from pushforward.training.recipe import Precision, Recipe
 from pushforward.training.schedule import Constant, Cosine
 from pushforward.training.step import Items, Trainable
@@ -20,6 +21,7 @@ __all__ = [
     "Outcome",
     "Precision",
     "Preview",
+    "ProgressBar",
     "Recipe",
     "TensorBoard",
     "Trainable",

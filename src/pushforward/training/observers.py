@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from torch import nn
 
@@ -56,7 +56,7 @@ class Event:
         return next(iter(self.losses.values()), None)
 
 
-class Observer(Protocol):
+class Observer:
     """Methods called by the main process; each does nothing unless it is overridden."""
 
     def start(self, event: Event) -> None:

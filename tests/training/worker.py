@@ -1,0 +1,47 @@
+"""What each of several processes runs; started by `test_processes.py` through torch.distributed.run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import torch
+from small import Duel, Points, Small, recipe
+
+from pushforward.errors import Interrupted, PushforwardError
+from pushforward.training import Constant, Observer, fit
+
+
+class StopAt(Observer):
+    """The signal reaches one process; all have to stop."""
+
+    def step(self, event):
+        if event.step == 9:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def main(root: Path) -> None:
+    points, held = Points(50), Points(21, 1)
+    fit(Small(), points, held, recipe(batch_size=15), root / "whole", {})
+    fit(Small(), points, held, recipe(batch_size=15, accumulate=2), root / "accumulated", {})
+    fit(Small(), points, None, recipe(batch_size=1, steps=4), root / "one", {})
+    fit(Duel(), points, held, recipe(), root / "duel", {})
+    fit(Small(), points, held, recipe(batch_size=15), root / "continued", {})
+    try:
+        fit(Small(), points, held, recipe(batch_size=15), root / "stopped", {}, observers=[StopAt()])
+    except Interrupted as error:
+        (root / f"interrupted-{os.environ['RANK']}").write_text(str(error))
+    try:
+        fit(Small(), points, None, recipe(schedule=Constant()), root / "whole", {})
+    except PushforwardError as error:
+        (root / f"refused-{os.environ['RANK']}").write_text(str(error))
+    fit(Small(), points, held, recipe(steps=None, minutes=0.01), root / "minutes", {})
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
