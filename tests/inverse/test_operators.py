@@ -1,0 +1,165 @@
+"""Operators: adjoint, dense matrix, regularised inverse; conjugate gradients against closed forms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from pushforward.errors import NumericalError, UserError
+from pushforward.inverse import Blur, LinearOperator, Mask, Observation, gaussian_kernel
+from pushforward.inverse.solve import conjugate_gradients
+from pushforward.numerics.random import Draws
+
+SHAPE = (2, 6, 5)
+F64 = torch.float64
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return Draws.of(seed, range(shape[0]), "operators").normal(shape[1:], F64)
+
+
+def mask() -> Mask:
+    return Mask(noise(1, 6, 5, seed=3)[0] > 0)
+
+
+@dataclass(frozen=True)
+class Averages(LinearOperator):
+    """Means of pairs along the last axis: an operator of the user's own, without a closed form."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return (x[..., 0::2] + x[..., 1::2]) / 2
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return y.repeat_interleave(2, -1) / 2
+
+
+@dataclass(frozen=True, eq=False)
+class OpenBox(LinearOperator):
+    """Another operator with its closed form hidden, so that `gain` falls back to conjugate gradients."""
+
+    inner: LinearOperator
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.inner(x)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self.inner.adjoint(y)
+
+
+OPERATORS = [
+    mask(),
+    Mask(noise(4, *SHAPE, seed=4) > 0),
+    Blur(noise(1, 3, 3, seed=1)[0]),
+    Blur(noise(1, 4, 2, seed=2)[0]),
+    Blur(noise(1, 9, 8, seed=5)[0]),
+    Blur(gaussian_kernel(5, 1.0, F64)),
+]
+
+
+def dense(operator: LinearOperator, shape: tuple[int, ...]) -> Tensor:
+    basis = torch.eye(int(torch.tensor(shape).prod()), dtype=F64).reshape(-1, *shape)
+    return operator(basis).flatten(1).T
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_the_adjoint_is_the_adjoint(operator):
+    x, y = noise(4, *SHAPE, seed=6), noise(4, *SHAPE, seed=7)
+    assert torch.allclose((operator(x) * y).sum(), (x * operator.adjoint(y)).sum(), rtol=0, atol=1e-10)
+
+
+@given(st.integers(1, 7), st.integers(1, 7), st.integers(0, 1000))
+def test_the_adjoint_of_any_blur(height, width, seed):
+    blur = Blur(noise(1, height, width, seed=seed)[0])
+    x, y = noise(2, 1, 5, 4, seed=seed + 1), noise(2, 1, 5, 4, seed=seed + 2)
+    assert abs(float((blur(x) * y).sum() - (x * blur.adjoint(y)).sum())) < 1e-10
+
+
+def test_a_blur_is_the_periodic_convolution():
+    kernel = noise(1, 4, 3, seed=1)[0]
+    x = noise(1, 1, 6, 5)
+    expected = torch.zeros_like(x)
+    for i in range(4):
+        for j in range(3):
+            expected += kernel[i, j] * torch.roll(x, (i - 2, j - 1), (-2, -1))
+    assert torch.allclose(Blur(kernel)(x), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("operator", [o for o in OPERATORS if not (isinstance(o, Mask) and o.mask.ndim == 4)])
+@pytest.mark.parametrize("hidden", [False, True])
+def test_the_gain_is_that_of_the_dense_matrix(operator, hidden):
+    shape = SHAPE
+    matrix = dense(operator, shape)
+    residual = noise(4, *shape, seed=9)
+    prior, sigma2 = torch.tensor([0.1, 0.5, 1.0, 3.0], dtype=F64), 0.2
+    found = (OpenBox(operator) if hidden else operator).gain(residual, prior, sigma2)
+    for i in range(4):
+        inner = prior[i] * matrix @ matrix.T + sigma2 * torch.eye(len(matrix), dtype=F64)
+        expected = matrix.T @ torch.linalg.solve(inner, residual[i].flatten())
+        assert torch.allclose(found[i].flatten(), expected, rtol=0, atol=1e-6 if hidden else 1e-11)
+    assert torch.allclose(found[1:2], operator.gain(residual[1:2], 0.5, sigma2), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("operator", [mask(), Blur(torch.full((2, 2), 0.25, dtype=F64))])
+def test_without_noise_the_gain_is_the_pseudo_inverse(operator):
+    shape = (1, 6, 6) if isinstance(operator, Blur) else SHAPE  # even sides: the box removes frequencies
+    matrix = dense(operator, shape)
+    x = noise(3, *shape, seed=9)
+    found = operator.gain(operator(x), 0.5, 0.0).flatten(1)
+    expected = operator(x).flatten(1) @ torch.linalg.pinv(matrix).T / 0.5
+    assert torch.allclose(found, expected, rtol=0, atol=1e-9)
+
+
+def test_an_operator_of_the_users_own_needs_no_closed_form():
+    x = noise(3, 1, 4, 6)
+    u = Averages().gain(Averages()(x), 0.7, 0.1)
+    assert torch.allclose(u, Averages().adjoint(Averages()(x)) / (0.7 * 0.5 + 0.1), rtol=0, atol=1e-10)
+
+
+def test_each_system_of_a_batch_stops_by_itself():
+    scales = torch.tensor([[1.0, 2.0, 5.0], [1.0, 1.0, 1.0], [1e-3, 1.0, 1e3]], dtype=F64)
+    b = torch.tensor([[1.0, 1.0, 1.0], [0.0, 0.0, 0.0], [1.0, 1.0, 1.0]], dtype=F64)
+    u = conjugate_gradients(lambda v: scales * v, b)
+    assert torch.allclose(scales * u, b, atol=1e-7)
+    assert torch.equal(u[1], torch.zeros(3, dtype=F64))
+
+
+def test_a_system_without_a_solution_is_a_numerical_error():
+    with pytest.raises(NumericalError, match="sigma > 0"):
+        conjugate_gradients(lambda v: torch.zeros_like(v), torch.ones(2, 3))
+
+
+def test_measuring_adds_noise_of_the_stated_size_where_something_is_measured(draws):
+    x = noise(500, *SHAPE)
+    found = Observation.simulate(mask(), x, 0.3, draws(500))
+    error = found.y - mask()(x)
+    kept = mask().mask.expand(500, *SHAPE)
+    assert torch.equal(error[~kept], torch.zeros_like(error[~kept]))
+    assert float(error[kept].std()) == pytest.approx(0.3, rel=0.02)
+    again = Observation.simulate(mask(), x[7:9], 0.3, Draws.of(0, range(7, 9), "test"))
+    assert torch.equal(again.y, found.y[7:9])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (lambda: Mask(torch.tensor([0.0, 0.5])), "1 where a value is measured"),
+        (lambda: mask()(torch.zeros(2, 1, 4, 4)), r"mask of shape \(6, 5\) does not fit items of shape \(1, 4, 4\)"),
+        (lambda: mask()(torch.zeros(2, 5)), "does not fit"),
+        (lambda: Mask(torch.ones(3, 1, 6, 5))(torch.zeros(2, 1, 6, 5)), "does not fit"),
+        (lambda: Blur(torch.ones(3)), r"kernel of floats \(h, w\)"),
+        (lambda: Blur(torch.ones(3, 3))(torch.zeros(2, 5)), r"acts on images .* items of shape \(5,\)"),
+        (lambda: gaussian_kernel(3, 0.0), "width above 0"),
+        (lambda: Observation(mask(), torch.zeros(1, 6, 5), -1.0), "sigma = -1"),
+        (lambda: Observation(mask(), torch.zeros(3, 6, 5), 0.1).residual(torch.zeros(2, 6, 5)), "one per sample"),
+        (lambda: Observation(mask(), torch.zeros(2, 4, 5), 0.1).residual(torch.zeros(2, 6, 5)), r"\(2, 6, 5\) was"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_sentence(wrong, says):
+    with pytest.raises(UserError, match=says) as caught:
+        wrong()
+    assert "\n" not in str(caught.value)
