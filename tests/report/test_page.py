@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pushforward.metrics.evaluate import Evaluation, Row
+from pushforward.metrics.evaluation import Evaluation, Row
 from pushforward.report.markup import Html, render, tag
 from pushforward.report.metrics_table import metrics_table, verdict_of
 from pushforward.report.page import (

@@ -9,15 +9,21 @@ from pushforward.metrics.checks import Samples, pair
 from pushforward.numerics.random import key, normal
 
 
-def _root(covariance: Tensor) -> Tensor:
-    values, vectors = torch.linalg.eigh(covariance)
+def covariance(x: Tensor) -> Tensor:
+    """Σ (x − μ)(x − μ)ᵀ / (N − 1): (N, F) -> (F, F), for F = 1 too."""
+    return torch.cov(x.T).reshape(x.shape[1], x.shape[1])
+
+
+def root(positive: Tensor) -> Tensor:
+    """The symmetric square root of a positive semi-definite matrix; what rounding made negative counts as 0."""
+    values, vectors = torch.linalg.eigh(positive)
     return (vectors * values.clamp_min(0).sqrt()) @ vectors.T
 
 
 def frechet_between(mean_x: Tensor, cov_x: Tensor, mean_y: Tensor, cov_y: Tensor) -> float:
     """|μ_x − μ_y|² + tr(Σ_x + Σ_y − 2 (Σ_x^½ Σ_y Σ_x^½)^½), the squared 2-Wasserstein distance of two Gaussians."""
-    root = _root(cov_x)
-    shared = torch.linalg.eigvalsh(root @ cov_y @ root).clamp_min(0).sqrt().sum()
+    half = root(cov_x)
+    shared = torch.linalg.eigvalsh(half @ cov_y @ half).clamp_min(0).sqrt().sum()
     return float((mean_x - mean_y).square().sum() + cov_x.trace() + cov_y.trace() - 2 * shared)
 
 
@@ -27,9 +33,7 @@ def frechet_distance(x: Samples, y: Samples) -> float:
     It is biased upwards by an amount that depends on N, M and F: compare only values at the same sizes.
     """
     a, b = pair(x, y)
-    return frechet_between(
-        a.mean(0), torch.cov(a.T).reshape(a.shape[1], -1), b.mean(0), torch.cov(b.T).reshape(b.shape[1], -1)
-    )
+    return frechet_between(a.mean(0), covariance(a), b.mean(0), covariance(b))
 
 
 def _squared_quantile_distance(x: Tensor, y: Tensor) -> Tensor:

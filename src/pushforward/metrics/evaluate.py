@@ -16,9 +16,9 @@ its control says that this metric alone cannot tell the samples from a fit witho
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -28,7 +28,8 @@ from torch import Tensor
 from pushforward.errors import UserError
 from pushforward.metrics.checks import Samples, labels_of, matrix
 from pushforward.metrics.classifier import Classifier
-from pushforward.metrics.distances import energy_distance, frechet_distance, sliced_wasserstein
+from pushforward.metrics.distances import covariance, energy_distance, frechet_distance, root, sliced_wasserstein
+from pushforward.metrics.evaluation import Evaluation, Row
 from pushforward.metrics.features import FeatureSpace, default_features
 from pushforward.metrics.kernel import kernel_mmd2
 from pushforward.metrics.neighbours import density_coverage, near_copies, precision_recall
@@ -41,60 +42,6 @@ _NEIGHBOURS = 5
 
 Labels = ArrayLike | Tensor | None
 Statistic = Callable[[Tensor, Tensor], float]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One number of an evaluation.
-
-    `floor` is what real data score in the same measurement, `floor_sd` its spread over subsets, `control` what a
-    Gaussian fit (for labels: chance) scores, `sd` the bootstrap standard deviation of `value`, `n` the number of
-    samples it is measured on, `good` the direction that is better, `target` the value to reach (None where no line is
-    drawn) and `meaning` the number in plain words.
-    """
-
-    name: str
-    value: float
-    floor: float
-    meaning: str
-    good: Literal["low", "high"]
-    n: int
-    sd: float | None = None
-    floor_sd: float | None = None
-    control: float | None = None
-    target: float | None = None
-
-    @property
-    def reached(self) -> bool | None:
-        """Whether the target is met; None without a target."""
-        if self.target is None:
-            return None
-        return self.value <= self.target if self.good == "low" else self.value >= self.target
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The rows of an evaluation, the sizes it was made at and the feature space by name."""
-
-    rows: tuple[Row, ...]
-    n: int
-    n_test: int
-    features: str
-
-    def __iter__(self) -> Iterator[Row]:
-        return iter(self.rows)
-
-    def __getitem__(self, name: str) -> Row:
-        """The row whose name is `name`, or begins with it: `evaluation["FD"]`."""
-        for row in self.rows:
-            if row.name == name or row.name.partition("[")[0] == name:
-                return row
-        raise KeyError(name)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The evaluation as JSON-able values."""
-        rows = [{**asdict(row), "reached": row.reached} for row in self.rows]
-        return {"n": self.n, "n_test": self.n_test, "features": self.features, "rows": rows}
 
 
 def _half(x: Tensor, *parts: int | str) -> Tensor:
@@ -110,10 +57,8 @@ def _half_sampling_sd(statistic: Statistic, x: Tensor, y: Tensor, seed: int, rep
 
 def _gaussian_like(x: Tensor, count: int, seed: int) -> Tensor:
     """Draws (count, F) of the Gaussian with the mean and covariance of x (N, F)."""
-    noise = normal(torch.tensor([key(seed, "control")]), (count, len(x)), torch.float64)[0]
-    mean = x.mean(0)
-    # A random combination of the centred items has their covariance, whatever its rank.
-    return mean + noise @ (x - mean) / (len(x) - 1) ** 0.5
+    base = torch.tensor([key(seed, "control")])
+    return x.mean(0) + normal(base, (count, x.shape[1]), torch.float64)[0] @ root(covariance(x))
 
 
 @dataclass(frozen=True)

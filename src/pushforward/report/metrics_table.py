@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pushforward.metrics.evaluate import Evaluation, Row
+from pushforward.metrics.evaluation import Evaluation, Row
 from pushforward.report.markup import Html, render, tag
 from pushforward.report.page import Verdict, table
 from pushforward.report.scales import Scale, number
