@@ -10,7 +10,17 @@ from pushforward.samplers.multistep import (
     NoiseQuantity,
 )
 from pushforward.samplers.runge_kutta import Churn, Heun
-from pushforward.samplers.step import Progress, Step, denoised, half_denoised, simulate
+from pushforward.samplers.step import (
+    Progress,
+    Step,
+    denoised,
+    encode,
+    evaluations,
+    half_denoised,
+    simulate,
+    steps_for,
+    upwards,
+)
 
 __all__ = [
     "DDIM",
@@ -28,8 +38,12 @@ __all__ = [
     "Step",
     "analytic",
     "denoised",
+    "encode",
+    "evaluations",
     "fixed_large",
     "fixed_small",
     "half_denoised",
     "simulate",
+    "steps_for",
+    "upwards",
 ]
