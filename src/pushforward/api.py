@@ -1,4 +1,4 @@
-"""The library in a few calls: data, fit, load."""
+"""The library in a few calls: data, configure, fit, load."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import nn
 
 from pushforward.config.presets import preset as preset_entries
 from pushforward.config.read import read_config, read_toml
-from pushforward.config.run import Run, load_data, load_run, train
+from pushforward.config.run import Run, Stored, load_data, load_run, read_stored, train
 from pushforward.config.schema import Config
 from pushforward.data.dataset import Dataset
 from pushforward.data.sources import load as data
 from pushforward.training.observers import Observer
 
-__all__ = ["configure", "data", "fit", "load", "load_data"]
+__all__ = ["Run", "Stored", "configure", "data", "fit", "load", "load_data", "stored"]
 
 
 def configure(
@@ -24,18 +24,23 @@ def configure(
     preset: str = "edm",
     file: str | Path | None = None,
     entries: Mapping[str, Any] | None = None,
+    start_from: str | Path | None = None,
 ) -> Config:
     """A validated configuration: a preset, over it a TOML file, then entries, then `a.b=c` settings.
+
+    With `start_from`, a run, its model takes the place of the preset's, so that its weights fit.
 
     >>> configure("training.steps=100", preset="ddpm").model.prediction
     'noise'
     """
-    layers = [preset_entries(preset), read_toml(Path(file)) if file else {}, entries or {}]
-    return read_config(layers, settings)
+    base = preset_entries(preset)
+    if start_from is not None:
+        base = {"model": read_stored(start_from).config.model_dump()["model"]}
+    return read_config([base, read_toml(Path(file)) if file else {}, entries or {}], settings)
 
 
 def fit(
-    source: Dataset,
+    source: Dataset | str | Path,
     out: str | Path,
     config: Config | None = None,
     *,
@@ -48,10 +53,20 @@ def fit(
     restart: bool = False,
     device: str | None = None,
 ) -> Run:
-    """Train on a data set in the folder `out`, or continue there, and return the run with its best weights.
+    """Train on data in the folder `out`, or continue there, and return the run with its best weights.
 
-    `steps`, `minutes`, `seed` and `device` override the configuration's. Raises UserError for wrong input,
-    NumericalError where training diverges, Interrupted after SIGINT or SIGTERM (everything is saved).
+    Args:
+        source: a data set, or what `data` takes by name or path (then the run can read it again by itself).
+        out: the folder of the run.
+        config: what to train and how; see `configure`.
+        steps, minutes, seed, device: override those of the configuration; of steps and minutes give one.
+        network: your own, `net(x, time, label=None)`; the run is loaded by passing it again.
+        start_from: a run whose best weights are the starting point.
+        observers: what else watches the training.
+        restart: begin anew where there is a run already; the old one is moved aside.
+
+    Raises:
+        UserError: wrong input. NumericalError: training diverged. Interrupted: SIGINT or SIGTERM; all is saved.
     """
     config = config or Config()
     given = {"seed": seed, "device": device}
@@ -59,11 +74,19 @@ def fit(
     if steps is not None or minutes is not None:
         changes |= {"steps": steps, "minutes": minutes}
     entries = {**config.model_dump(), "training": {**config.training.model_dump(), **changes}}
+    if not isinstance(source, Dataset):
+        entries["data"] = {**entries["data"], "source": str(source)}
     config = read_config([entries])
-    train(config, source, out, network=network, start_from=start_from, observers=observers, restart=restart)
-    return load_run(out, network=network, device=device)
+    items = source if isinstance(source, Dataset) else load_data(config)
+    outcome = train(config, items, out, network=network, start_from=start_from, observers=observers, restart=restart)
+    return load_run(out, network=network, device=config.training.device, outcome=outcome)
 
 
 def load(path: str | Path, *, which: str = "best", network: nn.Module | None = None, device: str | None = None) -> Run:
     """Read a trained run: `load("runs/digits").generator.sample(16)`. Raises UserError where there is none."""
     return load_run(path, which=which, network=network, device=device)
+
+
+def stored(path: str | Path, which: str = "best") -> Stored:
+    """What is stored with a run, without building its model. Raises UserError where there is none."""
+    return read_stored(path, which)

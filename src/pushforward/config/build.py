@@ -188,3 +188,28 @@ def _augment(data: DataConfig) -> Augment | None:
         return Batch(change(batch.values, draws), batch.labels)
 
     return augment
+
+
+def describe_model(config: ModelConfig, shape: Sequence[int], num_classes: int) -> str:
+    """A resolved model in one line: kind and size of the network, path, prediction."""
+    network = config.network
+    parts: list[str] = [network.kind]
+    if not isinstance(network, CustomNetworkConfig):
+        with torch.device("meta"):  # counts without computing a weight
+            net = build_network(network, shape, num_classes if config.conditional else 0)
+        parts.append(f"{human_count(sum(p.numel() for p in net.parameters()))} parameters")
+    what = f"{config.family}: path {config.path.kind}, predicts {config.prediction}, σ_data {config.sigma_data}"
+    classes = f", {num_classes} classes" if config.conditional and num_classes else ""
+    return f"{' of '.join(parts)} · {what}{classes}"
+
+
+def human_count(number: int) -> str:
+    """A count for people.
+
+    >>> human_count(1_830_000)
+    '1.83 M'
+    """
+    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if number >= size:
+            return f"{number / size:.3g}{unit}"
+    return str(number)

@@ -25,13 +25,20 @@ def read_toml(path: Path) -> dict[str, Any]:
             data = file.read(_LARGEST + 1)
         if len(data) > _LARGEST:
             raise UserError(f"{path} is longer than a mebibyte: that is not a configuration")
-        return tomllib.loads(data.decode())
+        return _with_none(tomllib.loads(data.decode()))
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text (byte {error.start})") from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise UserError(f"{path} is not valid TOML: {error}") from None
+
+
+def _with_none(value: Any) -> Any:
+    """TOML has no word for "not set": the text "none" stands for it."""
+    if isinstance(value, dict):
+        return {key: _with_none(item) for key, item in value.items()}
+    return None if value == "none" else value
 
 
 def parse_setting(text: str) -> tuple[tuple[str, ...], Any]:

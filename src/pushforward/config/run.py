@@ -28,24 +28,42 @@ SCHEMA = 1
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
-    """A run read back: its configuration, the checkpoint that was chosen, and the model with its weights."""
+class Stored:
+    """What a run says of itself: its configuration, the form of its data, and the checkpoint it was read from."""
 
     path: Path
     config: Config
+    format: Format
     checkpoint: Checkpoint
-    weights: str
-    generator: Generator
+
+    @property
+    def about_data(self) -> Mapping[str, Any]:
+        """Name, fingerprint, shape, sizes of the splits, and what was noticed."""
+        return self.checkpoint.config["data"]
+
+    @property
+    def total(self) -> int:
+        """The steps the run was planned for."""
+        return int(self.checkpoint.state["total"])
 
     def data(self) -> Dataset:
-        """The data that the run was trained on, read again. Raises UserError where it is gone or has changed."""
+        """The data that the run was trained on, read again. Raises UserError where it is gone or another."""
         data = load_data(self.config)
-        stored = self.checkpoint.config["data"]["fingerprint"]
-        if data.fingerprint != stored:
+        if data.fingerprint != self.about_data["fingerprint"]:
             raise UserError(
-                f"{self.config.data.source} is no longer the data that {self.path} was trained on: it has changed"
+                f"{self.config.data.source!r} is not what {self.path} was trained on: it has changed since, or the run "
+                "was given its data from Python; put back what it was, or pass the data from Python"
             )
         return data
+
+
+@dataclass(frozen=True, eq=False)
+class Run(Stored):
+    """A run read back with its model: `generator` holds the chosen weights; `outcome` is there just after training."""
+
+    weights: str
+    generator: Generator
+    outcome: Outcome | None = None
 
 
 def load_data(config: Config) -> Dataset:
@@ -77,6 +95,8 @@ def train(
     config = resolve(config, data)
     model = build_model(config.model, data.shape, data.num_classes or 0, network, config.training.seed)
     if start_from is not None:
+        if Path(start_from).resolve() == Path(out).resolve():
+            raise UserError(f"{out} is the run to start from and the folder to train in: give another folder to train")
         initialise_from(model, find_checkpoint(start_from))
     description = describe(config, data)
     return fit(
@@ -114,6 +134,21 @@ def _identity(description: Mapping[str, Any]) -> dict[str, Any]:
     return {"model": description["config"]["model"], "data": description["data"]["fingerprint"]}
 
 
+def read_stored(path: Path | str, which: str = "best") -> Stored:
+    """What a run, or one of its checkpoints, says of itself.
+
+    `which` is the `best` checkpoint on the validation split, or the `last`.
+    Raises UserError: there is no run, it is not one of ours, or it was written by a later version.
+    """
+    checkpoint = find_checkpoint(path, which)
+    stored = checkpoint.config
+    if not isinstance(stored.get("schema"), int) or not all(part in stored for part in ("config", "format", "data")):
+        raise UserError(f"{path} was not written by `pushforward train`: its config.json has no configuration")
+    if stored["schema"] > SCHEMA:
+        raise UserError(f"{path} was written by a later version of pushforward (schema {stored['schema']}): update it")
+    return Stored(Path(path), validate(stored["config"]), Format.from_dict(stored["format"]), checkpoint)
+
+
 def load_run(
     path: Path | str,
     *,
@@ -121,26 +156,32 @@ def load_run(
     weights: str | None = None,
     network: nn.Module | None = None,
     device: str | None = None,
+    outcome: Outcome | None = None,
 ) -> Run:
-    """Read a run, or one of its checkpoints.
+    """Read a run, or one of its checkpoints, with its model.
 
     Args:
         which: the `best` checkpoint on the validation split, or the `last`.
         weights: `model` or an average such as `ema-0.100`; by default those that validated best.
         network: the user's own, where the run was made with one.
+        device: where the model is put; the fastest there is by default.
+        outcome: how the training that has just ended went.
 
     Raises:
-        UserError: there is no run, it was written by a later version, or the network does not fit.
+        UserError: there is no run, it was written by a later version, or the network or device does not fit.
     """
-    checkpoint = find_checkpoint(path, which)
-    stored = checkpoint.config
-    if not isinstance(stored.get("schema"), int) or "config" not in stored or "format" not in stored:
-        raise UserError(f"{path} was not written by `pushforward train`: its config.json has no configuration")
-    if stored["schema"] > SCHEMA:
-        raise UserError(f"{path} was written by a later version of pushforward (schema {stored['schema']}): update it")
-    config = validate(stored["config"])
-    form = Format.from_dict(stored["format"])
-    model = build_model(config.model, form.shape, form.num_classes or 0, network)
-    used = load_weights(model, checkpoint, weights)
-    model.to(torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))).eval()
-    return Run(Path(path), config, checkpoint, used, Generator(model, form))
+    found = read_stored(path, which)
+    model = build_model(found.config.model, found.format.shape, found.format.num_classes or 0, network)
+    used = load_weights(model, found.checkpoint, weights)
+    model.to(_device(device)).eval()
+    generator = Generator(model, found.format)
+    return Run(found.path, found.config, found.format, found.checkpoint, used, generator, outcome)
+
+
+def _device(name: str | None) -> torch.device:
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError):
+        raise UserError(f"there is no device {name!r} here; leave it out to use the fastest there is") from None
+    return device

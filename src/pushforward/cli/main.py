@@ -1,0 +1,140 @@
+"""The command `pushforward`: one table of commands, loaded when they are used, and every error in one sentence.
+
+Nothing here imports torch: the help of every command is there in a fraction of a second.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+
+from cyclopts import App, CycloptsError
+
+from pushforward import __version__
+from pushforward.errors import PushforwardError
+
+_HELP = """Generative models of your own data: train once, then sample, evaluate and report.
+
+DATA is `digits` (built in), a folder of images, or a .npy, .npz, .csv, .tsv or .parquet file.
+RUN is the folder that training has written."""
+
+_EPILOGUE = """Examples:
+  pushforward train digits --minutes 3
+  pushforward train photos/ --out runs/photos
+  pushforward sample runs/digits-edm -n 64 -o digits.png
+  pushforward train --help
+
+Exit codes: 0 done, 1 failed, 2 wrong input, 3 a number was not finite, 75 interrupted and saved."""
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "train": (
+        "pushforward.cli.train:train",
+        "pushforward train digits --minutes 3\n"
+        "  pushforward train photos/ --preset flow-matching --steps 20000 --out runs/photos\n"
+        "  pushforward train table.csv --label-column kind --set training.batch_size=64\n"
+        "  pushforward train mine.toml --set model.network.width=96\n"
+        "  pushforward train new.npz --from runs/photos --steps 2000",
+    ),
+    "sample": (
+        "pushforward.cli.sample:sample",
+        "pushforward sample runs/digits-edm -n 64 -o grid.png\n"
+        "  pushforward sample runs/digits-edm -n 1000 -o folder_of_images\n"
+        "  pushforward sample runs/digits-edm --label 3 --guidance 2\n"
+        "  pushforward sample runs/table -n 500 --sampler ddim --steps 50 -o rows.csv",
+    ),
+    "info": (
+        "pushforward.cli.info:info",
+        "pushforward info runs/digits-edm\n  pushforward info runs/digits-edm --toml > again.toml",
+    ),
+    "check": (
+        "pushforward.cli.check:check",
+        "pushforward check photos/\n  pushforward check table.csv --label-column kind",
+    ),
+    "doctor": ("pushforward.cli.doctor:doctor", "pushforward doctor\n  pushforward doctor --json"),
+}
+"""Name -> (where it is, its examples)."""
+
+
+def app() -> App:
+    """The commands as Cyclopts sees them; errors are raised, never printed or exited on."""
+    root = App(
+        name="pushforward",
+        help=_HELP,
+        help_epilogue=_EPILOGUE,
+        version=__version__,
+        help_format="plaintext",
+        print_error=False,
+        exit_on_error=False,
+        help_on_error=False,
+        verbose=False,
+        result_action="return_value",
+        suppress_keyboard_interrupt=False,
+    )
+    for flag in ("--help", "--version"):
+        root[flag].group = "Options"
+    for name, (where, examples) in COMMANDS.items():
+        module, _, function = where.partition(":")
+        command = getattr(import_module(module), function)
+        root.command(command, name=name, help_epilogue=f"Examples:\n  {examples}", sort_key=list(COMMANDS).index(name))
+    return root
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line; returns the exit code. Errors are one sentence, `error: …`, on the standard error."""
+    tokens = [str(token) for token in (sys.argv[1:] if argv is None else argv)]
+    try:
+        app()(tokens)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `pushforward info RUN | head`: the reader has seen enough
+        _close_stdout()
+        return 141
+    except KeyboardInterrupt:
+        return _fail(tokens, "stopped", 130)
+    except CycloptsError as error:
+        return _fail(tokens, f"{_sentence(error)} (`{_help_for(tokens)}` shows what is possible)", 2)
+    except PushforwardError as error:
+        return _fail(tokens, str(error), error.exit_code)
+    except OSError as error:
+        what = f"{error.filename}: " if error.filename else ""
+        return _fail(tokens, f"{what}{error.strerror or error}", 1)
+    except Exception as error:
+        kind = type(error).__name__
+        return _fail(tokens, f"unexpected {kind}: {error}. This is a fault of pushforward; --debug shows where", 1)
+    return 0
+
+
+def _fail(tokens: Sequence[str], sentence: str, code: int) -> int:
+    """Say what is wrong, as JSON too where it was asked for, with the traceback where it was asked for."""
+    if "--debug" in tokens:
+        traceback.print_exc()
+    sentence = " ".join(sentence.split())
+    if "--json" in tokens:
+        print(json.dumps({"error": sentence, "exit_code": code}), flush=True)
+    word = "interrupted" if code == 75 else "error"
+    print(sentence if sentence.lower().startswith(word) else f"{word}: {sentence}", file=sys.stderr, flush=True)
+    return code
+
+
+def _sentence(error: CycloptsError) -> str:
+    error.verbose = False
+    unused = getattr(error, "unused_tokens", None)
+    if type(error).__name__ == "UnusedCliTokensError" and unused:
+        return f"{' '.join(map(str, unused))!r} was not expected here"
+    return str(error).strip().rstrip(".") or "this command line cannot be read"
+
+
+def _help_for(tokens: Sequence[str]) -> str:
+    known = [token for token in tokens[:1] if token in COMMANDS]
+    return " ".join(["pushforward", *known, "--help"])
+
+
+def _close_stdout() -> None:
+    """Python flushes once more at its end; that must not fail again."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123

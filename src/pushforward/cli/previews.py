@@ -1,0 +1,38 @@
+"""Samples written to `<run>/previews/` while the model trains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from pushforward.data.format import Format, Kind
+from pushforward.models.diffusion import Diffusion
+from pushforward.models.generator import Generator
+from pushforward.training.observers import Preview
+
+_STEPS = 10
+_IMAGES, _ROWS = 30, 100
+
+
+def previews(out: Path, form: Format) -> Preview:
+    """An observer that draws the same few samples (same noise) at every preview: a PNG grid, or a CSV table."""
+
+    def write(model: nn.Module, path: Path) -> None:
+        if not isinstance(model, Diffusion):
+            return
+        suffix, count = suffix_of(form), _ROWS if form.kind is not Kind.IMAGE else _whole_rounds(form)
+        Generator(model, form).sample(count, steps=_STEPS).save(path.with_name(path.name + suffix))
+
+    return Preview(out / "previews", write)
+
+
+def suffix_of(form: Format) -> str:
+    """The kind of file that is easiest to look at."""
+    return ".png" if form.kind is Kind.IMAGE else ".csv"
+
+
+def _whole_rounds(form: Format) -> int:
+    """About thirty images, every class equally often."""
+    classes = form.num_classes or 1
+    return classes * max(1, _IMAGES // classes) if classes <= 2 * _IMAGES else _IMAGES

@@ -1,0 +1,101 @@
+"""`pushforward sample`: draw from a run, into a file of the user's own form."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from pushforward.cli.output import DEFAULT, Common
+from pushforward.config.samplers import SAMPLERS
+
+if TYPE_CHECKING:
+    from pushforward.api import Run
+
+
+def sample(
+    run: Annotated[Path, Parameter(name="RUN", help="the folder of a run")],
+    /,
+    *,
+    number: Annotated[int, Parameter(name=("-n", "--number"), help="how many samples")] = 64,
+    out: Annotated[
+        Path | None,
+        Parameter(
+            name=("--out", "-o"),
+            help="a grid .png, a folder of images (a name without extension), .npz, .npy, .csv, .tsv, .parquet "
+            "[samples.png or samples.csv in the run]",
+        ),
+    ] = None,
+    sampler: Annotated[str, Parameter(help=", ".join(SAMPLERS))] = "default",
+    steps: Annotated[int, Parameter(help="evaluations of the network per sample")] = 20,
+    seed: Annotated[int, Parameter(help="sample i of a seed is always the same")] = 0,
+    label: Annotated[
+        tuple[str, ...],
+        Parameter(negative=(), show_default=False, help="a class by name; several in turn [all in turn]"),
+    ] = (),
+    guidance: Annotated[float, Parameter(help="weight towards the label; 1 is none")] = 1.0,
+    which: Annotated[str, Parameter(help="which checkpoint: best or last")] = "best",
+    device: Annotated[str | None, Parameter(help="cpu, cuda, cuda:1, mps … [the fastest]")] = None,
+    batch_size: Annotated[int, Parameter(help="samples computed at once")] = 256,
+    common: Common = DEFAULT,
+) -> None:
+    """Draw samples from a run and write them in the form of the data."""
+    from pushforward import api
+    from pushforward.config.samplers import build_sampler
+
+    found = api.load(run, which=which, device=device)
+    chosen = build_sampler(sampler, found.generator.model)
+    labels = [label[i % len(label)] for i in range(number)] if label else None
+    began = time.perf_counter()
+    with _progress(common, number) as progress:
+        samples = found.generator.sample(
+            number,
+            steps=steps,
+            seed=seed,
+            label=labels,
+            guidance=guidance,
+            sampler=chosen,
+            batch_size=batch_size,
+            progress=progress,
+        )
+    seconds = time.perf_counter() - began
+    path = samples.save(out or run / f"samples{default_suffix(found)}")
+    shape = list(samples.values.shape)
+    values = {"out": path, "number": number, "shape": shape, "dtype": str(samples.values.dtype), "seed": seed}
+    values |= {"sampler": sampler, "steps": steps, "guidance": guidance, "seconds": round(seconds, 3)}
+    values |= {"checkpoint": found.checkpoint.path, "weights": found.weights}
+    common.result(values, f"{number} samples in {seconds:.3g} s: {path}")
+
+
+def default_suffix(run: Run) -> str:
+    """Images as a grid; rows in the kind of file they came from."""
+    from pushforward.data.format import Kind
+
+    if run.format.kind is Kind.IMAGE:
+        return ".png"
+    given = Path(run.config.data.source).suffix.lower()
+    return given if given in (".npy", ".npz", ".tsv", ".parquet") else ".csv"
+
+
+class _progress:
+    """A bar in a terminal; nothing elsewhere, where samples are soon there."""
+
+    def __init__(self, common: Common, total: int) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        console = common.console()
+        columns = TextColumn("sampling"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._task = self._bar.add_task("sampling", total=max(total, 1))
+
+    def __enter__(self) -> _progress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def __call__(self, done: int, total: int) -> None:
+        self._bar.update(self._task, completed=done)
