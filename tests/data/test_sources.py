@@ -178,7 +178,7 @@ def test_channels_last_settles_what_could_be_either():
         (np.eye(12), r"shape \(12, 12\).*argmax"),
         (np.linspace(0, 1, 12), "The label of item 1 in .* is 0.0909"),
         ([float("nan")] * 12, "The label of item 0"),
-        (["a"] * 11 + [" "], "1 items of .* have no label, first item 11"),
+        (["a"] * 11 + [" "], "has 1 item without a label, first item 11"),
         ([b"\xff"] * 12, "not ASCII"),
         ([None] * 12, "Python objects"),
         ([[1], [1, 2]], "not one list of classes"),
@@ -261,7 +261,7 @@ def test_fingerprint_follows_values_labels_and_split():
 def test_repeated_items_and_wide_integers_are_said():
     values = images()
     values[5] = values[2]
-    assert any(line.startswith("1 items repeat") for line in load(values).messages)
+    assert any(line.startswith("exact copies of an earlier item: 1 ") for line in load(values).messages)
     wide = np.arange(12)[:, None] * np.array([1, 10_000_000])
     assert next(line for line in load(wide).messages if "7 digits" in line).startswith("column 1 ")
     assert any("wide range" in line for line in load(wide[:, None, :].repeat(2, 1)).messages)

@@ -35,7 +35,8 @@ def test_a_table_goes_in_and_comes_back(tmp_path):
     train = data.train
     values, labels = data.format.decode(train.all().values), train.labels
     np.testing.assert_array_equal(values[:, 0], train.values[:, 0])
-    np.testing.assert_allclose(values[:, 1], train.values[:, 1], atol=1e-6)
+    np.testing.assert_array_equal(values[:, 1], train.values[:, 1])  # two decimals are kept, and come back exactly
+    assert data.format.coding.decimals == (None, 2) and "decimals kept: height 2" in data.messages
     out = save_samples(train.values, labels, data.format, tmp_path / "out.csv")
     source = set(table().splitlines())
     assert set(out.read_text().splitlines()) <= source and len(out.read_text().splitlines()) == 1 + len(train)
@@ -89,7 +90,7 @@ BAD = {
     "empty cell": ("a,b\n1,2\n2,\n3,4\n", "Line 3 .* empty cell in column 'b'"),
     "nan": (
         "a,b\n1,2\nnan,2\n3,inf\n",
-        r"2 values that are not finite, at line 3, column 'a' \(nan\); line 4, column 'b'",
+        r"2 values not finite, at line 3, column 'a' \(nan\); line 4, column 'b'",
     ),
     "twice": ("a,b,a\n1,2,3\n2,3,4\n", r"column name 'a' 2 times \(columns 1, 3\)"),
     "one row": ("a,b\n1,2\n", "1 item, and at least 2"),
@@ -232,3 +233,25 @@ def test_damaged_parquet_loads_or_is_refused(tmp_path_factory, place, byte, cut)
         load(written(folder, bytes(content[:place] if cut else content), "bad.parquet"))
     except UserError as error:
         assert "bad.parquet" in str(error)
+
+
+def test_reals_without_a_last_decimal_or_beyond_float32_are_not_rounded(tmp_path):
+    generator = np.random.default_rng(0)
+    found = np.stack(
+        [generator.random(20), generator.integers(0, 10**9, 20) + 0.5, generator.integers(0, 9, 20) / 4], 1
+    )
+    path = written(tmp_path, "a,b,c\n" + "\n".join(",".join(map(repr, row)) for row in found.tolist()))
+    assert load(path).format.coding.decimals == (None, None, 2)
+    assert load(found).format.coding.decimals == (None, None, None)  # plain arrays have no text to return to
+
+
+@given(st.integers(0, 4), st.integers(2, 30), st.integers(0, 10**6))
+def test_decimal_tables_come_back_exactly(tmp_path_factory, places, count, seed):
+    generator = np.random.default_rng(seed)
+    text = "a,b\n" + "\n".join(f"{generator.normal(20, 9):.{places}f},{generator.random():.6f}" for _ in range(count))
+    folder = tmp_path_factory.getbasetemp()
+    data = load(written(folder, text, "decimals.csv"), validation=0, test=0)
+    back = data.format.decode(data.train.all().values)
+    np.testing.assert_array_equal(back, data.train.values)
+    lines = save_samples(back, None, data.format, folder / "back.csv").read_text().splitlines()
+    assert [[float(cell) for cell in row.split(",")] for row in lines[1:]] == data.train.values.tolist()

@@ -18,6 +18,7 @@ from pushforward.errors import UserError
 
 Part = tuple[Raw, np.ndarray]
 """Some rows of a source."""
+_MOST_DECIMALS = 6
 _COUNTED_BYTES = 64 << 20
 """Repeated items are counted in data up to this size: a second's work."""
 _EXACT_REACH = 1 << 22
@@ -45,8 +46,9 @@ def assemble(name: str, train: Part, validation: Part, test: Part) -> Dataset:
     classes = f" · {form.num_classes} classes" if form.num_classes else ""
     twice = sum(_duplicates(raw) for raw in raws)
     if twice:
-        said = (*said, f"{twice} items repeat an earlier one exactly (copies may fall on both sides of a split)")
-    head = f"{name} · {total:,} {_ITEMS[form.kind.value]} of {shape} {form.dtype}{classes} · {counts}"
+        said = (*said, f"exact copies of an earlier item: {twice} (a copy may fall on the other side of a split)")
+    what = f"{shape} numbers" if form.columns is not None else f"{shape} {form.dtype}"
+    head = f"{name} · {total:,} {_ITEMS[form.kind.value]} of {what}{classes} · {counts}"
     noticed = tuple(dict.fromkeys(line for raw in raws for line in raw.messages))
     return Dataset(name, *splits, form, (head, *said, *noticed), fingerprint(form, parts))
 
@@ -130,12 +132,12 @@ def _pixels(raws: Sequence[Raw]) -> tuple[Pixels, tuple[str, ...]]:
     layout = raw.layout or Layout.PLANE
     shape = raw.values.shape[1:]
     sides = {Layout.PLANE: (1, *shape), Layout.FIRST: shape, Layout.LAST: (*shape[2:], *shape[:2])}[layout]
+    channels, height, width = sides
     said = [f"values {least:g} … {most:g}, taken as {low:g} … {high:g} and scaled to [-1, 1]"]
-    if dtype == np.uint16:
+    if dtype == np.uint16 and channels == 1:
         said.append(f"16-bit grey kept as uint16 (range 0 … {high:g})")
     if least == most:
         said.append(f"every pixel of every image is {least:g}")
-    channels, height, width = sides
     if is_integer(dtype.name) and (high - low) / 2 > _EXACT_REACH:
         said.append("pixels are whole numbers over a wide range: kept to about 7 digits")
     return Pixels((channels, height, width), layout, dtype.name, float(low), float(high), clip, raw.mode), tuple(said)
@@ -168,6 +170,10 @@ def _columns(train: Part, raws: Sequence[Raw]) -> tuple[Columns, tuple[str, ...]
         for i, far in zip(np.flatnonzero(~constant), reach, strict=True)
         if is_integer(dtypes[i]) and far > _EXACT_REACH
     ]
+    decimals = tuple(_decimals(raws, i) if raw.names and not is_integer(dtypes[i]) else None for i in range(len(low)))
+    kept = [f"{names[i]} {places}" for i, places in enumerate(decimals) if places is not None]
+    if kept:
+        said.append(f"decimals kept: {', '.join(kept[:10])}{', …' if len(kept) > 10 else ''}")
     coding = Columns(
         names=raw.names,
         dtypes=dtypes,
@@ -177,8 +183,21 @@ def _columns(train: Part, raws: Sequence[Raw]) -> tuple[Columns, tuple[str, ...]
         low=tuple(low.tolist()),
         high=tuple(high.tolist()),
         constants=tuple(value if fixed else None for value, fixed in zip(low.tolist(), constant, strict=True)),
+        decimals=decimals,
     )
     return coding, tuple(said)
+
+
+def _decimals(raws: Sequence[Raw], column: int) -> int | None:
+    """The digits after the point that all values of a column are written with, where float32 can bring them back."""
+    values = [np.asarray(raw.values[:, column]) for raw in raws if isinstance(raw.values, np.ndarray)]
+    span = max(float(one.max()) for one in values) - min(float(one.min()) for one in values)
+    for places in range(_MOST_DECIMALS + 1):
+        if span * 10.0**places > _EXACT_REACH:
+            return None
+        if all((np.round(one, places) == one).all() for one in values):
+            return places
+    return None
 
 
 def _column_ends(raw: Raw) -> tuple[np.ndarray, np.ndarray]:

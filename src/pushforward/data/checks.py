@@ -14,6 +14,11 @@ _EXACT = 1 << 53
 _CHUNK = 1 << 22
 
 
+def counted(count: int, noun: str) -> str:
+    """1 item, 2 items."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def check_numbers(values: np.ndarray, what: str) -> np.ndarray:
     """Native-endian numbers or truth values, or UserError."""
     if values.dtype.kind not in "biuf" or values.dtype.itemsize > 8:
@@ -24,7 +29,7 @@ def check_numbers(values: np.ndarray, what: str) -> np.ndarray:
 
 def check_count(count: int, what: str) -> None:
     if count < 2:
-        raise UserError(f"{what} has {count} item{'' if count == 1 else 's'}, and at least 2 are needed: add more.")
+        raise UserError(f"{what} has {counted(count, 'item')}, and at least 2 are needed: add more.")
 
 
 def check_finite(values: np.ndarray, what: str, names: Sequence[str] | None = None) -> None:
@@ -45,7 +50,7 @@ def check_finite(values: np.ndarray, what: str, names: Sequence[str] | None = No
     if count:
         shown = "; ".join(_place(values, row, column, names) for row, column in places)
         raise UserError(
-            f"{what} has {count} value{'' if count == 1 else 's'} that cannot be used, at {shown}"
+            f"{what} has {counted(count, 'value')} that cannot be used, at {shown}"
             f"{'; …' if count > len(places) else ''}: finite numbers below {bound:.0e} were expected, "
             "so remove or fill these rows."
         )
@@ -102,7 +107,7 @@ def _label_names(found: np.ndarray, what: str) -> np.ndarray:
     empty = np.flatnonzero(np.char.strip(names) == "")
     if len(empty):
         raise UserError(
-            f"{len(empty)} items of {what} have no label, first item {empty[0]}: "
+            f"{what} has {counted(len(empty), 'item')} without a label, first item {empty[0]}: "
             "label all of them, or none (labels=False)."
         )
     return _few_classes(names, what)

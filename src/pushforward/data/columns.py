@@ -13,6 +13,8 @@ from pushforward.data import schema
 from pushforward.data.numbers import COLUMN_DTYPES, as_tensor, finite_numpy, is_integer, to_dtype
 from pushforward.errors import UserError
 
+_LISTS = ("dtypes", "offset", "scale", "low", "high", "constants", "decimals")
+
 
 @dataclass(frozen=True)
 class Columns:
@@ -20,8 +22,9 @@ class Columns:
 
     `names` is None for plain arrays. `dtypes` has the type of each column, `dtype` that of the whole array (a table is
     held as float64). `low` and `high` are the extremes of the data given: integer columns are clipped to them.
-    `constants` has the value of each constant column, None for one that varies. All lists are over all columns,
-    except `offset` and `scale`, which are over those that vary.
+    `constants` has the value of each constant column, None for one that varies. `decimals` has how many digits after
+    the point a real column is written with, to which decoding rounds, None where that is not limited. All lists are
+    over all columns, except `offset` and `scale`, which are over those that vary.
     """
 
     names: tuple[str, ...] | None
@@ -32,6 +35,7 @@ class Columns:
     low: tuple[float, ...]
     high: tuple[float, ...]
     constants: tuple[float | None, ...]
+    decimals: tuple[int | None, ...]
 
     @property
     def varying(self) -> list[int]:
@@ -75,16 +79,18 @@ class Columns:
         counted = [i for i, dtype in enumerate(self.dtypes) if is_integer(dtype)]
         low, high = np.asarray(self.low)[counted], np.asarray(self.high)[counted]
         full[:, counted] = np.clip(np.rint(full[:, counted]), low, high)
+        for i, decimals in enumerate(self.decimals):
+            if decimals is not None:
+                full[:, i] = np.round(full[:, i], decimals)
         return to_dtype(full, self.dtype)
 
     def to_dict(self) -> dict[str, Any]:
-        lists = {name: list(getattr(self, name)) for name in ("dtypes", "offset", "scale", "low", "high", "constants")}
+        lists = {name: list(getattr(self, name)) for name in _LISTS}
         return {**lists, "names": None if self.names is None else list(self.names), "dtype": self.dtype}
 
     @staticmethod
     def from_dict(stored: Any, where: str = "columns") -> Columns:
-        names = ("names", "dtypes", "dtype", "offset", "scale", "low", "high", "constants")
-        found = schema.fields(stored, where, names)
+        found = schema.fields(stored, where, ("names", "dtype", *_LISTS))
         dtypes = schema.items(schema.one_of(*COLUMN_DTYPES))(found["dtypes"], f"{where}.dtypes")
         count = len(dtypes)
         constants = schema.items(schema.optional(schema.number), count)(found["constants"], f"{where}.constants")
@@ -107,4 +113,5 @@ class Columns:
             low=low,
             high=high,
             constants=constants,
+            decimals=schema.items(schema.optional(schema.digits), count)(found["decimals"], f"{where}.decimals"),
         )

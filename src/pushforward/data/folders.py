@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from pushforward.data.arrays import choose_labels
-from pushforward.data.checks import LARGEST, check_count
+from pushforward.data.checks import LARGEST, check_count, counted
 from pushforward.data.labels import in_order
 from pushforward.data.lazy import LazyImages, in_threads
 from pushforward.data.limits import human
@@ -127,8 +128,8 @@ def _folder_labels(root: Path, paths: Sequence[Path], reading: Reading) -> tuple
     names = in_order({parts[0] for parts in inside if len(parts) > 1})
     if loose and names:
         raise UserError(
-            f"{root} has {len(loose)} images beside its class folders ({', '.join(names[:5])}), first {loose[0]}: "
-            "move them into the folder of their class, or ignore the classes with labels=False."
+            f"{root} has {counted(len(loose), 'image')} beside its class folders ({', '.join(names[:5])}), "
+            f"first {loose[0]}: move them into the folder of their class, or ignore the classes with labels=False."
         )
     if len(names) < 2:
         return None, [f"all images lie in {names[0]}/: no classes"] if names else []
@@ -146,7 +147,9 @@ def _scan(paths: Sequence[Path], opening: Opening, kept: np.ndarray | None) -> l
         ends = pixels.min().item(), pixels.max().item()
         return _Seen(pixels.shape, picture.mode, *ends, picture.notes, picture.digest)
 
-    return in_threads(look, range(len(paths)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what Pillow warns of in damaged files is refused or said by us
+        return in_threads(look, range(len(paths)))
 
 
 def _check_alike(root: Path, paths: Sequence[Path], seen: Sequence[_Seen]) -> None:
@@ -175,7 +178,7 @@ def _check_real(paths: Sequence[Path], seen: Sequence[_Seen]) -> None:
     bad = [path for path, item in zip(paths, seen, strict=True) if not -LARGEST <= item.low <= item.high <= LARGEST]
     if bad:
         listed = ", ".join(map(str, bad[:5])) + (", …" if len(bad) > 5 else "")
-        raise UserError(f"{len(bad)} images have pixels that are not finite: {listed}. Repair or remove them.")
+        raise UserError(f"Pixels are not finite in {counted(len(bad), 'image')}: {listed}. Repair or remove them.")
 
 
 def _short(root: Path, path: Path) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pushforward.data.checks import counted
 from pushforward.data.limits import check_size
 from pushforward.data.raw import Raw, Reading
 from pushforward.data.tables import Table, check_label_column, check_names, table_raw
@@ -77,6 +78,6 @@ def _check_missing(what: str, name: str, column: pyarrow.ChunkedArray) -> None:
     if column.null_count:
         rows = np.flatnonzero(np.asarray(column.is_null()))[:5].tolist()
         raise UserError(
-            f"{what} has {column.null_count} missing values in column {name!r}, at rows {', '.join(map(str, rows))}"
-            f"{', …' if column.null_count > 5 else ''}: fill or remove them."
+            f"{what} has {counted(column.null_count, 'missing value')} in column {name!r}, at rows "
+            f"{', '.join(map(str, rows))}{', …' if column.null_count > 5 else ''}: fill or remove them."
         )

@@ -129,7 +129,7 @@ def _keep_deep(path: Path, image: Image.Image) -> _Kept:
     wide = np.asarray(image).astype(np.int64)
     if wide.size and not 0 <= wide.min() <= wide.max() <= 0xFFFF:
         raise UserError(f"{path} is 32-bit grey with values outside 0 … 65535: save it as 16 bits or as a .npy array.")
-    return wide.astype(np.uint16), "I;16", ("is 16-bit grey: kept as 16 bits",)
+    return wide.astype(np.uint16), "I;16", ()
 
 
 def _as(mode: str, said: str) -> Callable[[Path, Image.Image], _Kept]:

@@ -67,6 +67,12 @@ def side(value: Any, where: str) -> int:
     return value
 
 
+def digits(value: Any, where: str) -> int:
+    if whole(value, where) > 15:
+        raise wrong(where, value, "a number of decimals up to 15")
+    return value
+
+
 def one_of(*choices: str) -> Reader[str]:
     """One of a few words."""
 

@@ -67,8 +67,12 @@ def load(
         )
     reading = Reading(labels, label_column, channels_last, Opening(mode, max_pixels), memory_limit or default_limit())
     name = _name(source)
+    whole = source
     source, validation, test = _folders_of_splits(source, validation, test)
+    split_already = source is not whole
     raw = read(source, reading)
+    if split_already:
+        raw = replace(raw, messages=(*raw.messages, "split as the folders inside say"))
     builtin = isinstance(source, str) and source in BUILTIN
     parts = _parts(raw, validation, test, 0 if builtin else seed, limit, replace(reading, labels=_for_others(labels)))
     return assemble(name, *parts)

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from pushforward.data.arrays import choose_labels
-from pushforward.data.checks import check_count, check_finite
+from pushforward.data.checks import check_count, check_finite, counted
 from pushforward.data.limits import check_size
 from pushforward.data.raw import Raw, Reading
 from pushforward.errors import UserError
@@ -227,7 +227,7 @@ class _Columns:
         if self.not_finite:
             shown = "; ".join(self.not_finite[:5]) + ("; …" if len(self.not_finite) > 5 else "")
             raise UserError(
-                f"{self.what} has {len(self.not_finite)} values that are not finite, at {shown}: "
+                f"{self.what} has {counted(len(self.not_finite), 'cell')} without a finite number, at {shown}: "
                 "fill or remove these rows."
             )
         columns, dtypes = {}, {}
