@@ -302,6 +302,7 @@ def encoded(folder_path, suffix):
     return SEEDS[suffix]
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of what is then refused
 @given(
     st.sampled_from([".png", ".jpg", ".bmp", ".tif", ".webp"]),
     st.lists(st.tuples(st.integers(0, 1 << 16), st.integers(0, 255)), max_size=4),

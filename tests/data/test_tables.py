@@ -90,7 +90,7 @@ BAD = {
     "empty cell": ("a,b\n1,2\n2,\n3,4\n", "Line 3 .* empty cell in column 'b'"),
     "nan": (
         "a,b\n1,2\nnan,2\n3,inf\n",
-        r"2 values not finite, at line 3, column 'a' \(nan\); line 4, column 'b'",
+        r"2 cells without a finite number, at line 3, column 'a' \(nan\); line 4, column 'b'",
     ),
     "twice": ("a,b,a\n1,2,3\n2,3,4\n", r"column name 'a' 2 times \(columns 1, 3\)"),
     "one row": ("a,b\n1,2\n", "1 item, and at least 2"),
