@@ -11,7 +11,7 @@ from pathlib import Path
 from pushforward.errors import PushforwardError, UserError
 
 
-def write_file(path: Path, write: Callable[[Path], None]) -> None:
+def write_file(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then rename it there."""
     temporary = _beside(path)
     try:
@@ -24,7 +24,7 @@ def write_file(path: Path, write: Callable[[Path], None]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def write_folder(path: Path, write: Callable[[Path], None]) -> None:
+def write_folder(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary folder, then rename it to `path`, which must not exist or be empty."""
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise UserError(f"{path} exists and is not an empty folder: give another name or empty it first.")
