@@ -26,6 +26,7 @@ from pushforward.training.resume import check_same, load_into, non_finite, plann
 from pushforward.training.schedule import learning_rate
 from pushforward.training.signals import StopRequest
 from pushforward.training.step import Items, Stepper
+from pushforward.training.storage import SCHEMA
 from pushforward.training.validation import lowest, validate
 
 METRICS = "metrics.jsonl"
@@ -270,6 +271,7 @@ class _Run:
         here = self.history[-1] if self.history and self.history[-1]["step"] == self.taken else None
         value = lowest(here["losses"]) if here else None
         return {
+            "schema": SCHEMA,
             **self.fixed,
             "step": self.taken,
             "total": self.total,
