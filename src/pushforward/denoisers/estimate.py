@@ -11,7 +11,7 @@ from pushforward.errors import UserError
 from pushforward.numerics.broadcast import Scalar, expand
 from pushforward.paths.gaussian import Level
 
-Variance = Tensor | Callable[[], Tensor] | None
+Variance = Tensor | Callable[[], Tensor | None] | None
 """Var[x_0 | x_t]: per sample (B,) or per coordinate (B, …), possibly computed only when asked for."""
 
 
@@ -47,6 +47,16 @@ class Estimate:
     def of_noise(cls, x: Tensor, level: Level, noise: Tensor, var: Variance = None) -> Estimate:
         """From E[z | x_t]; needs α > 0."""
         return cls(x, level, noise, noise_reading(level), var)
+
+    @property
+    def reading(self) -> Reading:
+        """The scalars by which the output is read."""
+        return self._reading
+
+    def reads_like(self, other: Estimate) -> bool:
+        """Whether both outputs mean the same thing: equal scalars (the very same ones, where they are tensors)."""
+        pairs = zip(self._reading, other._reading, strict=True)
+        return all(a is b or (not isinstance(a, Tensor) and not isinstance(b, Tensor) and a == b) for a, b in pairs)
 
     @property
     def mean(self) -> Tensor:
