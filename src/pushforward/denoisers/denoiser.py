@@ -33,7 +33,7 @@ class Denoiser(ABC):
         raise UserError(f"this model takes no condition; got {', '.join(conditions)}")
 
     def rows(self, index: Tensor) -> Denoiser:
-        """This denoiser for some of the samples of its batch, int64 (b,) or a slice.
+        """This denoiser for some of the samples of its batch, int64 (b,).
 
         What holds one entry per sample (bound conditions, measurements) must be indexed; the denoisers in the fields of
         a dataclass are. A wrapper with tensors of its own overrides this.

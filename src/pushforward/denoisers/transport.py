@@ -97,6 +97,13 @@ class Transport(Bijection):
         return self._run(x, None, reverse)[0]
 
     @property
+    def density(self) -> str:
+        """What a likelihood through this transport is the density of."""
+        if self.to_clean:
+            return f"the data, continued from σ/α = {self.first.ratio:.3g} to 0"
+        return f"the data with noise, x_t at t = {self.first.t:.3g}, σ/α = {self.first.ratio:.3g}"
+
+    @property
     def _data_end(self) -> Level:
         return CLEAN if self.to_clean else self.first
 

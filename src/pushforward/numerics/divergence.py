@@ -47,6 +47,10 @@ class Divergence(Protocol):
         """The same for some of the samples."""
         ...
 
+    def at(self, *parts: int | str) -> Divergence:
+        """The same with other random numbers, e.g. for a repetition."""
+        ...
+
 
 def rademacher(draws: Draws, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     """Probes of ±1: the smallest variance among laws of independent coordinates (Hutchinson 1989)."""
@@ -87,6 +91,9 @@ class Exact:
         return self._trace
 
     def rows(self, index: Tensor) -> Exact:
+        return self
+
+    def at(self, *parts: int | str) -> Exact:
         return self
 
     def _trace(self, field: SpaceField, x: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -133,6 +140,9 @@ class Hutchinson:
 
     def rows(self, index: Tensor) -> Hutchinson:
         return replace(self, draws=self.draws[index])
+
+    def at(self, *parts: int | str) -> Hutchinson:
+        return replace(self, draws=self.draws.at(*parts))
 
     def of(self, x: Tensor) -> Trace:
         if len(self.draws) != len(x):

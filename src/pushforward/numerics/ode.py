@@ -172,7 +172,7 @@ class Adaptive:
             h, spent = self._first_step(velocity, y, slope, t, span), spent + 1
         else:
             h = torch.full_like(t, self.first_step)
-        h = h.clamp(max=abs(span)) * (1.0 if span > 0 else -1.0)
+        h = _ladder(h.clamp(max=abs(span)) * (1.0 if span > 0 else -1.0))
         rows = torch.arange(b, device=y.device)
         return _State(rows, t, y.clone(), slope, h, torch.ones_like(t, dtype=torch.bool), spent, spent * 0)
 
@@ -208,7 +208,7 @@ class Adaptive:
             torch.where(accepted, end, at.t),
             torch.where(shape, after, at.y),
             torch.where(shape, slopes[-1], at.slope),
-            h * growth,
+            _ladder(h * growth),
             accepted,
             at.evaluations + self.tableau.evaluations,
             at.rejected + ~accepted,
@@ -234,6 +234,14 @@ class Adaptive:
                 f"{_name(at.rows[i])}: the step size fell to {float(h[i].abs()):.1e} at t = {float(at.t[i]):g}; the "
                 "solution is not smooth or not finite there, or the tolerance is below the rounding of the velocity"
             )
+
+
+def _ladder(h: Tensor) -> Tensor:
+    """The nearest size below on a ladder of 2^{k/4}.
+
+    The last bits of a velocity depend on the batch it is computed in; on the ladder the step sizes seldom do.
+    """
+    return torch.sign(h) * torch.exp2(torch.floor(4 * torch.log2(h.abs())) / 4)
 
 
 ADAPTIVE = Adaptive()
