@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
 import subprocess
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pushforward.errors import PushforwardError, UserError
-from pushforward.training import storage
+from pushforward.training import fit, storage
 from pushforward.training.checkpoint import read_checkpoint, tensors_as_bytes, write_checkpoint
 from pushforward.training.storage import Damaged
 
@@ -119,7 +120,7 @@ def test_a_limit_of_the_operating_system_on_file_sizes(tmp_path):
     code = """
 import resource, sys
 from pathlib import Path
-from pushforward.training import storage
+from pushforward.training import fit, storage
 folder = Path(sys.argv[1])
 storage.write_folder(folder / "small", {"a": b"x" * 10})
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
@@ -182,3 +183,37 @@ def test_a_file_that_is_not_safetensors_is_refused(tmp_path):
     with pytest.raises(Damaged, match="safetensors format"):
         read_checkpoint(tmp_path / "x").tensors("model")
     assert len(tensors_as_bytes({})) > 0
+
+
+HEADERS = st.dictionaries(
+    st.sampled_from(["a", "__metadata__"]),
+    st.fixed_dictionaries(
+        {
+            "dtype": st.sampled_from(["F32", "BOOL", "F8_E8M0", "F4", "U16", "X"]),
+            "shape": st.lists(st.integers(-1, 3), max_size=3),
+            "data_offsets": st.lists(st.integers(-1, 9), min_size=2, max_size=2),
+        }
+    ),
+)
+
+
+@given(header=HEADERS, body=st.binary(max_size=12), raw=st.binary(max_size=40))
+def test_any_tensor_file_is_read_or_refused(tmp_path_factory, header, body, raw):
+    """Even where the hashes fit: what someone else has made is parsed as data and refused with a sentence."""
+    text = json.dumps(header).encode()
+    for data in (raw, len(text).to_bytes(8, "little") + text + body):
+        path = tmp_path_factory.mktemp("any") / "c"
+        storage.write_folder(path, {"config.json": b"{}", "state.json": b'{"step": 1}', "model.safetensors": data})
+        try:
+            tensors = read_checkpoint(path).tensors("model")
+        except Damaged:
+            continue
+        assert all(isinstance(t, torch.Tensor) for t in tensors.values())
+
+
+def test_a_checkpoint_that_cannot_be_continued_says_why(tmp_path):
+    from small import Points, Small, recipe
+
+    write_checkpoint(tmp_path / "checkpoints" / "step-00000001", {}, {"step": 1, "recipe": {}}, {"model": {}})
+    with pytest.raises(UserError, match="does not say best, history, identity"):
+        fit(Small(), Points(5), None, recipe(), tmp_path, {})

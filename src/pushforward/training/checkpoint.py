@@ -96,9 +96,10 @@ class Checkpoint:
         """
         if group not in self.groups:
             raise UserError(f"{self.path} holds no {group!r}; it holds {', '.join(self.groups)}.")
+        data = storage.read_file(self.path, group + SUFFIX, self.files)
         try:
-            return parse_tensors(storage.read_file(self.path, group + SUFFIX, self.files))
-        except SafetensorError as error:
+            return parse_tensors(data)
+        except (SafetensorError, KeyError, ValueError, RuntimeError) as error:  # the last three: types torch has not
             raise Damaged(f"{self.path / (group + SUFFIX)} is not in the safetensors format ({error}).") from None
 
 

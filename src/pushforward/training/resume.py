@@ -14,9 +14,14 @@ from pushforward.training.ema import full_state
 from pushforward.training.recipe import FREE, Recipe, as_plain, first_difference
 from pushforward.training.step import Stepper
 
+_NEEDED = {"recipe", "identity", "step", "total", "best", "history", "pending", "seconds"}
+
 
 def check_same(checkpoint: Checkpoint, recipe: Recipe, identity: Mapping[str, Any]) -> None:
     """Raise `UserError`, naming the first key that differs, where a run was begun otherwise."""
+    missing = sorted(_NEEDED - checkpoint.state.keys())
+    if missing:
+        raise UserError(f"{checkpoint.path} cannot be continued: its state does not say {', '.join(missing)}.")
     stored, given = (
         {k: v for k, v in r.items() if k not in FREE} for r in (checkpoint.state["recipe"], as_plain(recipe))
     )
