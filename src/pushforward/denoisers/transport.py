@@ -179,9 +179,10 @@ def transport(
     last = path.level(path.t_max)
     if float(last.log_ratio) < NOISE_END:
         last = _level_at(path, -NOISE_END)
-    if not (0 < float(first.ratio) < float(last.ratio)):
+    if not (path.t_min <= float(first.t) < float(last.t) and float(first.sigma) > 0):
         raise UserError(
-            f"a transport starts where there is noise and below its end, t = {last.t:g}; got t = {first.t:g}"
+            f"a transport starts on its path, between t = {path.t_min:g} and {last.t:g}, where there is noise; a start "
+            f"of t = {first.t:g} was given"
         )
     if not (math.isfinite(sigma_data) and sigma_data > 0):
         raise UserError(f"sigma_data must be a positive number; got {sigma_data}")
