@@ -32,6 +32,7 @@ def mean_per_sample(x: Tensor) -> Tensor:
 
 def batch_of(value: Scalar, batch: int, device: torch.device) -> Tensor:
     """A float32 tensor (B,) from a number or from one number per sample: what a network takes as its time."""
-    if isinstance(value, Tensor) and value.ndim:
-        return value.to(device=device, dtype=torch.float32)
+    if isinstance(value, Tensor):
+        time = value.to(device=device, dtype=torch.float32)
+        return time if time.ndim else time.expand(batch)  # with its gradient, where times are fitted
     return torch.full((batch,), float(value), device=device)
