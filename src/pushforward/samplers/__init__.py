@@ -1,6 +1,11 @@
 """Samplers: frozen rules that move a state from one level to the next, and the loop that runs them."""
 
+from pushforward.samplers.adaptive import ON_MEAN, ON_NOISE, Adapted, AdaptiveDPMSolver, sample_adaptively
 from pushforward.samplers.ancestral import DDIM, DDPM, Ancestral, analytic, fixed_large, fixed_small
+from pushforward.samplers.combinators import Project, Repeat, Then
+from pushforward.samplers.flow import FlowEuler, FlowHeun, FlowMidpoint, FlowRungeKutta
+from pushforward.samplers.langevin import AnnealedLangevin, FixedStep, Langevin, SignalToNoise
+from pushforward.samplers.maruyama import EulerMaruyama
 from pushforward.samplers.multistep import (
     BalancedQuantity,
     DataQuantity,
@@ -8,8 +13,23 @@ from pushforward.samplers.multistep import (
     DPMSolverPP3M,
     Multistep,
     NoiseQuantity,
+    RenewedQuantity,
+    SDEDPMSolverPP1,
+    SDEDPMSolverPP2M,
+    interpolation_weights,
+    published_weights,
 )
+from pushforward.samplers.predictors import AncestralPredictorVE, AncestralPredictorVP, ReverseDiffusion
+from pushforward.samplers.restart import Restart
 from pushforward.samplers.runge_kutta import Churn, Heun
+from pushforward.samplers.single_step import (
+    DPMSolver2S,
+    DPMSolver3S,
+    DPMSolverPP2S,
+    DPMSolverPP3S,
+    SingleStep,
+    published_orders,
+)
 from pushforward.samplers.step import (
     Progress,
     Step,
@@ -21,28 +41,68 @@ from pushforward.samplers.step import (
     steps_for,
     upwards,
 )
+from pushforward.samplers.trajectory import cheapest_chain, jump_costs, optimal_trajectory
+from pushforward.samplers.unipc import UniPC, exponential, linear
 
 __all__ = [
     "DDIM",
     "DDPM",
+    "ON_MEAN",
+    "ON_NOISE",
+    "Adapted",
+    "AdaptiveDPMSolver",
     "Ancestral",
+    "AncestralPredictorVE",
+    "AncestralPredictorVP",
+    "AnnealedLangevin",
     "BalancedQuantity",
     "Churn",
+    "DPMSolver2S",
+    "DPMSolver3S",
     "DPMSolverPP2M",
+    "DPMSolverPP2S",
     "DPMSolverPP3M",
+    "DPMSolverPP3S",
     "DataQuantity",
+    "EulerMaruyama",
+    "FixedStep",
+    "FlowEuler",
+    "FlowHeun",
+    "FlowMidpoint",
+    "FlowRungeKutta",
     "Heun",
+    "Langevin",
     "Multistep",
     "NoiseQuantity",
     "Progress",
+    "Project",
+    "RenewedQuantity",
+    "Repeat",
+    "Restart",
+    "ReverseDiffusion",
+    "SDEDPMSolverPP1",
+    "SDEDPMSolverPP2M",
+    "SignalToNoise",
+    "SingleStep",
     "Step",
+    "Then",
+    "UniPC",
     "analytic",
+    "cheapest_chain",
     "denoised",
     "encode",
     "evaluations",
+    "exponential",
     "fixed_large",
     "fixed_small",
     "half_denoised",
+    "interpolation_weights",
+    "jump_costs",
+    "linear",
+    "optimal_trajectory",
+    "published_orders",
+    "published_weights",
+    "sample_adaptively",
     "simulate",
     "steps_for",
     "upwards",

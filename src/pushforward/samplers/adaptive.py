@@ -2,7 +2,8 @@
 
 Every sample has its own λ and step, so a result does not depend on the batch around it. A trial step is taken by two
 solvers of neighbouring orders that share their evaluations; it is accepted where their difference, relative to
-max(atol, rtol·max|x|), has root mean square ≤ 1, and the next step is θ E^{−1/order} times as long.
+max(atol, rtol·max|x|), has root mean square E ≤ 1, and the next step is θ E^{−1/order} times as long, but at most
+`growth` times: in few dimensions the estimate of one sample can vanish by chance, which a maximum over the batch hid.
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ class AdaptiveDPMSolver:
     rtol: float = 0.05
     first_step: float = 0.05
     safety: float = 0.9
+    growth: float = 2.0
     limit: int = 10_000
 
     def __post_init__(self) -> None:
@@ -107,7 +109,7 @@ class AdaptiveDPMSolver:
             x, previous = torch.where(keep, high, x), torch.where(keep, low, previous)
             spent = spent + self.order * active
             at = torch.where(accept, torch.where(at + step >= end - 1e-12, end, at + step), at)
-            grown = self.safety * step * error.clamp(min=1e-10) ** (-1 / self.order)
+            grown = step * (self.safety * error.clamp(min=1e-10) ** (-1 / self.order)).clamp(max=self.growth)
             step = torch.minimum(torch.where(active, grown, step), end - at)
         raise NumericalError(f"the adaptive solver did not finish in {self.limit} trials; loosen atol or rtol")
 

@@ -161,6 +161,18 @@ class LinearMove:
         return self.fresh > 0
 
 
+def apply_linear(
+    denoiser: Denoiser, x: Tensor, move: LinearMove, memory: tuple[Tensor, ...] | None, draws: Draws, keep: int
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Evaluate Q, move, and keep the newest `keep` values as memory."""
+    newest = denoiser.estimate(x, move.level).read(move.a, move.b)
+    values = (newest, *memory)[:keep] if memory else (newest,)
+    moved = x * move.carry
+    for weight, value in zip(move.weights, values, strict=False):
+        moved = torch.add(moved, value, alpha=weight)
+    return (torch.add(moved, draws.normal_like(x), alpha=move.fresh) if move.fresh else moved), values
+
+
 Weights = Callable[[Sequence[float], Quantity, Level, Level], tuple[float, ...]]
 """(λ of the known values, the newest first; quantity; t; s) -> one weight per value."""
 
@@ -222,12 +234,7 @@ class Multistep:
     def __call__(
         self, denoiser: Denoiser, x: Tensor, move: LinearMove, memory: tuple[Tensor, ...] | None, draws: Draws, /
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        newest = denoiser.estimate(x, move.level).read(move.a, move.b)
-        values = (newest, *(memory or ()))[: self.order]
-        moved = x * move.carry
-        for weight, value in zip(move.weights, values, strict=False):
-            moved = torch.add(moved, value, alpha=weight)
-        return (torch.add(moved, draws.normal_like(x), alpha=move.fresh) if move.fresh else moved), values
+        return apply_linear(denoiser, x, move, memory, draws, self.order)
 
 
 DPMSolverPP2M = Multistep(2, weights=published_weights)

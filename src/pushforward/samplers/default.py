@@ -1,0 +1,59 @@
+"""The default sampler: one configuration that needs no choice, for every budget, path and denoiser.
+
+Probability flow by `BalancedMultistep` of order 4, one evaluation per step. With s the data's standard deviation and n
+the evaluations, nodes are uniform in −log(1 + 20 s/ρ) from t_max down to ρ = max(ρ_min, s/(2n)), and one step more goes
+to clean data by linear extrapolation. The offset 20 s spends one evaluation, not several, where ρ is far above the
+data; the end follows the step: with few of them, a last gap from s/(2n) costs less than the nodes to fill it would.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from pushforward.denoisers.denoiser import Denoiser, NetworkDenoiser
+from pushforward.errors import UserError
+from pushforward.numerics.random import Draws
+from pushforward.paths.gaussian import GaussianPath
+from pushforward.paths.grids import Grid
+from pushforward.samplers.balanced import BalancedMultistep, ShiftedLogGrid
+from pushforward.samplers.step import Finish, Observer, Step, simulate, steps_for
+
+_OFFSET = 20.0
+_END = 0.5
+_USUAL_DEVIATION = 0.5
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """A step, the grid it runs on and its ending, `None` if the grid goes to clean data by itself."""
+
+    step: Step
+    grid: Grid
+    finish: Finish | None = None
+
+    def sample(
+        self, denoiser: Denoiser, x: Tensor, evaluations: int, draws: Draws, observe: Observer | None = None
+    ) -> Tensor:
+        """Move x: (B, …) at t_max to the data with at most this many evaluations of the network."""
+        steps = steps_for(self.step, denoiser.path, self.grid, evaluations, self.finish)
+        levels = self.grid(denoiser.path, steps)
+        return simulate(denoiser, self.step, x, levels, draws, finish=self.finish, observe=observe)
+
+
+def default_sampler(path: GaussianPath, evaluations: int, sigma_data: float = _USUAL_DEVIATION) -> Sampler:
+    """The sampler to use unless there is a reason for another, exact to its budget of `evaluations` ≥ 1.
+
+    sigma_data: the standard deviation of the data per coordinate, in the model's units (`deviation` finds it).
+    """
+    if evaluations < 1:
+        raise UserError(f"sampling takes at least one evaluation of the network; got {evaluations}")
+    offset = _OFFSET * sigma_data
+    step = BalancedMultistep(4, sigma_data, offset)
+    return Sampler(step, ShiftedLogGrid(offset, _END * sigma_data / evaluations))
+
+
+def deviation(denoiser: Denoiser) -> float:
+    """σ_data of a trained network's prediction, 0.5 for any other denoiser."""
+    return denoiser.prediction.sigma_data if isinstance(denoiser, NetworkDenoiser) else _USUAL_DEVIATION
