@@ -142,20 +142,24 @@ def main() -> int:
     instants = random.Random(given.seed)
     torch.optim.AdamW([nn.Parameter(torch.zeros(1))])  # imports what takes seconds, once, before the forks
     with tempfile.TemporaryDirectory() as folder:
-        whole, cut = Path(folder, "whole"), Path(folder, "cut")
+        whole, cuts = Path(folder, "whole"), [Path(folder, "cut-1")]
         seconds = finished(whole, given.steps)
         rows = []
         while len(rows) < given.kills:
             delay = instants.uniform(0.02, 1.2 * seconds / given.kills + 0.1)
-            step, saving, alive = killed(cut, given.steps, delay)
-            if not alive:
-                raise SystemExit(f"the training ended after {len(rows)} kills; give more --steps")
-            rows.append({"kill": len(rows) + 1, "after_seconds": round(delay, 3), "step": step, "during_save": saving})
-        finished(cut, given.steps)
-        expected, found = contents(whole), contents(cut)
-    different = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
-    result = {"kills": len(rows), "during_save": sum(r["during_save"] for r in rows), "compared": sorted(expected)}
-    result |= {"different": different, "rows": rows}
+            step, saving, alive = killed(cuts[-1], given.steps, delay)
+            if alive:
+                rows.append(
+                    {"kill": len(rows) + 1, "after_seconds": round(delay, 3), "step": step, "during_save": saving}
+                )
+            else:  # it came to its end before all the kills were used: the others go to another training
+                cuts.append(Path(folder, f"cut-{len(cuts) + 1}"))
+        finished(cuts[-1], given.steps)
+        expected, found = contents(whole), [contents(cut) for cut in cuts]
+    names = set(expected).union(*found)
+    different = sorted(name for name in names if any(expected.get(name) != f.get(name) for f in found))
+    result = {"kills": len(rows), "during_save": sum(r["during_save"] for r in rows), "runs": len(cuts)}
+    result |= {"compared": sorted(expected), "different": different, "rows": rows}
     show(result, given.json)
     return 1 if different else 0
 
