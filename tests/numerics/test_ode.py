@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pushforward.errors import NumericalError, UserError
 from pushforward.numerics.adams import Adams, Bunched
-from pushforward.numerics.ode import Adaptive, Fixed, Largest, Rms
+from pushforward.numerics.ode import Adaptive, Fixed, Largest, Rms, _ladder
 from pushforward.numerics.quadrature import Unit, interpolation_weights
 from pushforward.numerics.tableaus import DOP853, DOPRI5
 
@@ -228,6 +228,14 @@ class TestTrouble:
     def test_wrong_settings(self, make, words):
         with pytest.raises(UserError, match=words):
             make()
+
+
+def test_sizes_on_the_ladder_stay_whatever_the_last_bits():
+    """A size that is kept is put on the ladder again; rounding it one rung down would depend on the batch."""
+    sizes = 2.0 ** (torch.arange(-80, 20, dtype=torch.float64) / 4)
+    for nudge in (1.0, 1 - 1e-15, 1 + 1e-15):
+        assert torch.allclose(_ladder(sizes * nudge), sizes, rtol=1e-12)
+    assert torch.allclose(_ladder(-1.18 * sizes), -sizes) and (_ladder(1.2 * sizes) > sizes).all()
 
 
 def test_measures():

@@ -239,9 +239,10 @@ class Adaptive:
 def _ladder(h: Tensor) -> Tensor:
     """The nearest size below on a ladder of 2^{k/4}.
 
-    The last bits of a velocity depend on the batch it is computed in; on the ladder the step sizes seldom do.
+    The last bits of a velocity depend on the batch it is computed in; on the ladder the step sizes seldom do. The small
+    addend keeps a size that is on the ladder where it is.
     """
-    return torch.sign(h) * torch.exp2(torch.floor(4 * torch.log2(h.abs())) / 4)
+    return torch.sign(h) * torch.exp2(torch.floor(4 * torch.log2(h.abs()) + 1e-6) / 4)
 
 
 ADAPTIVE = Adaptive()
