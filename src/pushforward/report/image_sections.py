@@ -27,7 +27,7 @@ def real_and_made(subject: Subject) -> Section:
     count = min(36 if tiler.few else 64, len(subject.real), len(subject.samples))
     columns = max(1, int(count**0.5))
     count = columns * (count // columns)
-    size = min(tiler.size, 420 // columns) if tiler.side <= 420 // columns else tiler.side
+    size = max(tiler.side, 420 // columns - 4)
     held_out = "held back from training" if len(subject.data.test) else "that were trained on"
     real = grid(tiler.of_values(subject.real[:count]), columns, None, _BLACK_TO_WHITE, size)
     made = grid(tiler.of_values(subject.samples.values[:count]), columns, None, _BLACK_TO_WHITE, size)
@@ -105,7 +105,7 @@ def denoising(subject: Subject) -> Section:
                 "Each pair of rows is one sample as it is made. Sampling begins with pure noise at the left. At every "
                 "step the model looks at the noisy state and guesses the clean image behind it; the sampler moves a "
                 "little towards the guess, and the noise goes down. Above: the size of the noise in units of the data "
-                "(σ/α). The guess begins as the average of all data and becomes definite. States are drawn at the "
+                "(σ/α). The guess begins as an average and becomes definite. States are drawn at the "
                 "data's contrast.",
             )
         ],
@@ -152,17 +152,17 @@ def _restored_strip(subject: Subject, made: Restoration) -> Html:
         tiler.of_deviation(made.deviation),
     ]
     frames = np.stack([coloured(tiles) for tiles in columns], 1)
-    names = ["truth", "measured", *(f"draw {k + 1}" for k in range(draws)), "mean", "± sd"]
+    names = ["truth", "seen", *(f"draw {k + 1}" for k in range(draws)), "mean", "± sd"]
     explained = (
         "The orange half was never shown to the model: it knows only the upper half, with a little noise."
         if made.hidden is not None
         else "The model was shown the blurred image only, with a little noise."
     )
     return picture(
-        filmstrip(frames, names, None, _BLACK_TO_WHITE, tiler.size),
+        filmstrip(frames, names, None, _BLACK_TO_WHITE, max(tiler.side, 48)),
         f"Restoration of {len(frames)} images, {made.name}: truth, measurement, draws, mean and deviation",
-        f"{made.name[0].upper()}{made.name[1:]}. {explained} Draws are different answers that all fit the measurement; "
-        f"mean and deviation are over {len(made.draws)} of them, bright where the answers differ.",
+        f"{made.name[0].upper()}{made.name[1:]}. {explained} Draws are different answers that fit what was seen; mean "
+        f"and deviation (± sd) are over {len(made.draws)} of them, bright where the answers differ.",
     )
 
 
@@ -189,7 +189,7 @@ def restored(subject: Subject) -> Section | None:
             "The same model, without any further training, as knowledge of what images look like: at every step of "
             "sampling its guess is corrected towards the measurement. The images are from the test split. The method "
             "(pseudo-inverse guidance) is approximate.",
-            *(_restored_strip(subject, one) for one in made),
+            row(*(_restored_strip(subject, one) for one in made)),
             _restored_table(made),
         ],
     )

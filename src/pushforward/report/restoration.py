@@ -15,7 +15,7 @@ from pushforward.inverse.observation import Observation
 from pushforward.inverse.operators import Blur, LinearOperator, Mask, gaussian_kernel
 from pushforward.models.generator import Generator
 from pushforward.numerics.random import Draws
-from pushforward.paths.grids import Karras
+from pushforward.samplers.default import default_sampler
 from pushforward.samplers.multistep import Multistep, RenewedQuantity
 from pushforward.samplers.step import simulate
 
@@ -107,7 +107,7 @@ def _draw(generator: Generator, labels: Tensor | None, seen: Observation, count:
     """Draws (count, N, …) of the posterior, one item after the other so that memory stays small."""
     model, columns = generator.model, []
     law = isotropic_variance(model.prediction.sigma_data)
-    levels = Karras()(model.path, steps)
+    levels = default_sampler(model.path, steps, model.prediction.sigma_data).grid(model.path, steps)
     for i in range(len(seen.y)):
         label = None if labels is None else labels[i : i + 1].expand(count)
         prior: Denoiser = generator.conditioned(label)

@@ -23,7 +23,7 @@ Tiles = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Tiler:
-    """Makes tiles of a format's images; `few` says that they are large and fewer of them should be shown."""
+    """Makes tiles of the images of a format."""
 
     form: Format
 
@@ -40,12 +40,13 @@ class Tiler:
 
     @property
     def few(self) -> bool:
+        """Whether tiles are so large that fewer of them should be shown."""
         return self.side > 32
 
     @property
     def size(self) -> int:
         """The side at which a tile is drawn."""
-        return max(self.side, 40)
+        return max(self.side, 56)
 
     def of_values(self, values: np.ndarray) -> Tiles:
         """Images in the user's own form: (N, *item_shape)."""

@@ -47,9 +47,9 @@ def duration(seconds: float) -> str:
         return f"{number(seconds * 1e3, 2)} ms"
     if seconds < 90:
         return f"{number(seconds, 2)} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+    if seconds < 5400:
+        return f"{number(seconds / 60, 2)} min"
+    return f"{number(seconds / 3600, 2)} h"
 
 
 def last(log: Sequence[Entry], name: str) -> Any:
@@ -72,7 +72,7 @@ def loss_series(log: Sequence[Entry]) -> list[Series]:
         points = [(entry["step"], entry[name]) for entry in log if entry.get(name) is not None]
         label = "training" if name == "loss" else name.partition("/")[2]
         raw = replace(_series(label, points), faint=True, colour=i)
-        series += [raw, smoothed(raw, max(1.0, len(points) / 40))]
+        series += [raw, smoothed(raw, max(0.3, len(points) / 60))]
     best = _best_weights(log)
     for weights, dashed in ((best, False), *([("model", True)] if best != "model" else [])):
         scored = [(entry["step"], (entry.get("validation") or {}).get(weights)) for entry in log]
@@ -116,13 +116,13 @@ def learning(subject: Subject) -> Section:
 def _what(subject: Subject) -> Html:
     entry, model = subject.entry, subject.generator.model
     path, prediction = entry("config", "model", "path", "kind"), entry("config", "model", "prediction")
-    sizes = entry("data", "sizes", default={})
+    sizes, splits = entry("data", "sizes", default={}), ("train", "validation", "test")
     count = sum(p.numel() for p in model.network.parameters())
     training = entry("config", "training", default={})
     budget = last(subject.log, "step")
     told = {
         "data": f"{subject.data.name}, items of {'×'.join(map(str, model.shape))}",
-        "split": ", ".join(f"{name} {number(size)}" for name, size in sizes.items()),
+        "split": ", ".join(f"{name} {number(sizes[name])}" for name in splits if name in sizes),
         "model": f"{entry('config', 'model', 'family', default='diffusion')}; "
         + (f"conditional on {model.num_classes} labels" if model.num_classes else "without labels"),
         "network": f"{_network(entry('config', 'model', 'network', default={}), type(model.network).__name__)}, "
@@ -150,7 +150,7 @@ def _losses(subject: Subject) -> Html:
     losses = subject.evaluation.losses.items()
     cells = [[name, number(x.value), f"± {number(x.error, 2)}", str(x.n)] for name, x in losses]
     return table(
-        ["Split", "Loss", "standard error", "items"],
+        ["Split", "Loss", "Standard error", "Items"],
         cells,
         "The loss of the finished model with the same times and noises for every split: where the test items stand "
         "clearly above the training items, the model has begun to learn them by heart.",
