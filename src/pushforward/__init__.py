@@ -2,9 +2,9 @@
 
     import pushforward as pf
 
-    data = pf.data("digits")
+    data = pf.dataset("digits")
     run = pf.fit(data, "runs/digits", minutes=3)
-    run.sample(64).save("samples.png")
+    run.generator.sample(64).save("samples.png")
 
 Importing is fast and changes nothing in the world: everything is loaded when it is first asked for.
 """
@@ -18,7 +18,7 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "configure": "pushforward.api",
-    "data": "pushforward.api",
+    "dataset": "pushforward.api",
     "fit": "pushforward.api",
     "load": "pushforward.api",
     "UserError": "pushforward.errors",
@@ -28,10 +28,10 @@ _WHERE = {
 }
 
 if TYPE_CHECKING:
-    from pushforward.api import configure, data, fit, load
+    from pushforward.api import configure, dataset, fit, load
     from pushforward.errors import Interrupted, NumericalError, PushforwardError, UserError
 
-__all__ = ["Interrupted", "NumericalError", "PushforwardError", "UserError", "configure", "data", "fit", "load"]
+__all__ = ["Interrupted", "NumericalError", "PushforwardError", "UserError", "configure", "dataset", "fit", "load"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The library in a few calls: data, configure, fit, load."""
+"""The library in a few calls: dataset, configure, fit, load."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pushforward.config.read import read_config, read_toml
 from pushforward.config.run import Run, Stored, load_data, load_run, read_stored, train
 from pushforward.config.schema import Config
 from pushforward.data.dataset import Dataset
-from pushforward.data.sources import load as data
+from pushforward.data.sources import load as dataset
 from pushforward.training.observers import Observer
 
-__all__ = ["Run", "Stored", "configure", "data", "fit", "load", "load_data", "stored"]
+__all__ = ["Run", "Stored", "configure", "dataset", "fit", "load", "load_data", "stored"]
 
 
 def configure(
@@ -56,7 +56,7 @@ def fit(
     """Train on data in the folder `out`, or continue there, and return the run with its best weights.
 
     Args:
-        source: a data set, or what `data` takes by name or path (then the run can read it again by itself).
+        source: a data set, or what `dataset` takes by name or path (then the run can read it again by itself).
         out: the folder of the run.
         config: what to train and how; see `configure`.
         steps, minutes, seed, device: override those of the configuration; of steps and minutes give one.

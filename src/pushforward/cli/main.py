@@ -23,6 +23,7 @@ DATA is `digits` (built in), a folder of images, or a .npy, .npz, .csv, .tsv or 
 RUN is the folder that training has written."""
 
 _EPILOGUE = """Examples:
+  pushforward demo
   pushforward train digits --minutes 3
   pushforward train photos/ --out runs/photos
   pushforward sample runs/digits-edm -n 64 -o digits.png
@@ -31,6 +32,10 @@ _EPILOGUE = """Examples:
 Exit codes: 0 done, 1 failed, 2 wrong input, 3 a number was not finite, 75 interrupted and saved."""
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": (
+        "pushforward.cli.demo:demo",
+        "pushforward demo\n  pushforward demo --minutes 1 --out runs/quick",
+    ),
     "train": (
         "pushforward.cli.train:train",
         "pushforward train digits --minutes 3\n"
@@ -45,6 +50,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "  pushforward sample runs/digits-edm -n 1000 -o folder_of_images\n"
         "  pushforward sample runs/digits-edm --label 3 --guidance 2\n"
         "  pushforward sample runs/table -n 500 --sampler ddim --steps 50 -o rows.csv",
+    ),
+    "evaluate": (
+        "pushforward.cli.evaluate:evaluate",
+        "pushforward evaluate runs/digits-edm\n  pushforward evaluate runs/digits-edm -n 2000 --json",
+    ),
+    "report": (
+        "pushforward.cli.evaluate:report",
+        "pushforward report runs/digits-edm\n  pushforward report runs/digits-edm -o digits.html",
     ),
     "info": (
         "pushforward.cli.info:info",

@@ -46,10 +46,10 @@ def sample(
     from pushforward.config.samplers import build_sampler
 
     found = api.load(run, which=which, device=device)
-    chosen = build_sampler(sampler, found.generator.model)
+    chosen = build_sampler(sampler, found.generator.model, steps)
     labels = [label[i % len(label)] for i in range(number)] if label else None
     began = time.perf_counter()
-    with _progress(common, number) as progress:
+    with Bar(common, "sampling", number) as progress:
         samples = found.generator.sample(
             number,
             steps=steps,
@@ -79,18 +79,18 @@ def default_suffix(run: Run) -> str:
     return given if given in (".npy", ".npz", ".tsv", ".parquet") else ".csv"
 
 
-class _progress:
-    """A bar in a terminal; nothing elsewhere, where samples are soon there."""
+class Bar:
+    """A bar in a terminal; nothing elsewhere, where samples are soon there. Called with (done, total)."""
 
-    def __init__(self, common: Common, total: int) -> None:
+    def __init__(self, common: Common, what: str, total: int | None = None) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         console = common.console()
-        columns = TextColumn("sampling"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        columns = TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
         self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-        self._task = self._bar.add_task("sampling", total=max(total, 1))
+        self._task = self._bar.add_task(what, total=total)
 
-    def __enter__(self) -> _progress:
+    def __enter__(self) -> Bar:
         self._bar.start()
         return self
 
@@ -98,4 +98,4 @@ class _progress:
         self._bar.stop()
 
     def __call__(self, done: int, total: int) -> None:
-        self._bar.update(self._task, completed=done)
+        self._bar.update(self._task, completed=done, total=total)

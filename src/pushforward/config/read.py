@@ -94,6 +94,7 @@ def read_config(layers: Sequence[Mapping[str, Any]], settings: Sequence[str] = (
     entries: dict[str, Any] = Config().model_dump()
     for layer in layers:
         entries = merge(entries, layer)
+        validate(entries)  # now: what is laid over it must not hide what is wrong in a file
     return validate(with_settings(entries, settings))
 
 

@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Named:
-    """A sampler by name: what it is in a few words, and how it is made for a model."""
+    """A sampler by name: what it is in a few words, and how it is made for a model and a number of evaluations."""
 
     about: str
-    build: Callable[[Diffusion], Sampler]
+    build: Callable[[Diffusion, int], Sampler]
 
 
-def _default(model: Diffusion) -> Sampler:
+def _default(model: Diffusion, evaluations: int) -> Sampler:
     from pushforward.samplers.default import default_sampler
 
-    return default_sampler(model.prediction.sigma_data)
+    return default_sampler(model.path, evaluations, model.prediction.sigma_data)
 
 
 def _with_grid(model: Diffusion, step: Step) -> Sampler:
@@ -46,43 +46,43 @@ def grid_of(model: Diffusion) -> Grid:
     return DDIMStrided(len(model.path)) if isinstance(model.path, Table) else Karras()
 
 
-def _ddim(model: Diffusion) -> Sampler:
+def _ddim(model: Diffusion, evaluations: int) -> Sampler:
     from pushforward.samplers import DDIM
 
     return _with_grid(model, DDIM)
 
 
-def _ddpm(model: Diffusion) -> Sampler:
+def _ddpm(model: Diffusion, evaluations: int) -> Sampler:
     from pushforward.samplers import DDPM
 
     return _with_grid(model, DDPM)
 
 
-def _ddpm_large(model: Diffusion) -> Sampler:
+def _ddpm_large(model: Diffusion, evaluations: int) -> Sampler:
     from pushforward.samplers import Ancestral, fixed_large
 
     return _with_grid(model, Ancestral(1.0, fixed_large))
 
 
-def _heun(model: Diffusion) -> Sampler:
+def _heun(model: Diffusion, evaluations: int) -> Sampler:
     from pushforward.samplers import Heun
 
     return _with_grid(model, Heun())
 
 
-def _heun_churn(model: Diffusion) -> Sampler:
+def _heun_churn(model: Diffusion, evaluations: int) -> Sampler:
     from pushforward.samplers import Churn, Heun
 
     return _with_grid(model, Heun(Churn(amount=40.0, low=0.05, high=50.0, noise=1.003)))
 
 
-def _dpm2m(model: Diffusion) -> Sampler:
+def _dpm2m(model: Diffusion, evaluations: int) -> Sampler:
     from pushforward.samplers import DPMSolverPP2M
 
     return _with_grid(model, DPMSolverPP2M)
 
 
-def _dpm3m(model: Diffusion) -> Sampler:
+def _dpm3m(model: Diffusion, evaluations: int) -> Sampler:
     from pushforward.samplers import DPMSolverPP3M
 
     return _with_grid(model, DPMSolverPP3M)
@@ -100,10 +100,13 @@ SAMPLERS: dict[str, Named] = {
 }
 
 
-def build_sampler(name: str, model: Diffusion) -> Sampler:
-    """The sampler of a name for a model. Raises UserError, with the nearest name, where there is none."""
+def build_sampler(name: str, model: Diffusion, evaluations: int) -> Sampler:
+    """The sampler of a name for a model and a number of evaluations.
+
+    Raises UserError, with the nearest name, where there is none.
+    """
     if name not in SAMPLERS:
         near = difflib.get_close_matches(name, SAMPLERS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"possible: {', '.join(SAMPLERS)}"
         raise UserError(f"there is no sampler {name!r}; {hint}")
-    return SAMPLERS[name].build(model)
+    return SAMPLERS[name].build(model, evaluations)

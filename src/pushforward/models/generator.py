@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,12 +73,10 @@ class Generator:
             progress: called with (done, total) after each batch.
 
         Raises:
-            UserError: n or steps below 1, or a label that the model does not know.
+            UserError: n, steps or batch_size below 1, or a label that the model does not know.
         """
-        if n < 1:
-            raise UserError(f"the number of samples must be at least 1; got {n}")
+        _check(n, steps, batch_size, guidance)
         labels = self.label_indices(label, n)
-        sampler = sampler or default_sampler(self.model.prediction.sigma_data)
         parts = []
         for start in range(0, n, batch_size):
             stop = min(start + batch_size, n)
@@ -100,7 +99,7 @@ class Generator:
     ) -> Tensor:
         """One batch of samples in model units: (len(draws), *shape)."""
         self.model.eval()
-        sampler = sampler or default_sampler(self.model.prediction.sigma_data)
+        sampler = sampler or default_sampler(self.model.path, steps, self.model.prediction.sigma_data)
         start = self.model.path.prior(draws.at("prior").normal(self.model.shape))
         return sampler.sample(self.conditioned(labels, guidance), start, steps, draws, observe=observe)
 
@@ -134,3 +133,11 @@ class Generator:
         if isinstance(label, int) and 0 <= label < len(names):
             return label
         raise UserError(f"the model has no label {label!r}; it was trained with {', '.join(names[:20])}")
+
+
+def _check(n: int, steps: int, batch_size: int, guidance: float) -> None:
+    for name, value in (("number of samples", n), ("number of steps", steps), ("batch size", batch_size)):
+        if value < 1:
+            raise UserError(f"the {name} must be at least 1; got {value}")
+    if not math.isfinite(guidance):
+        raise UserError(f"the weight of guidance must be a finite number, 1 for none; got {guidance}")

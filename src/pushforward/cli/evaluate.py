@@ -1,0 +1,118 @@
+"""`pushforward evaluate` and `pushforward report`: numbers with floors, and the page that shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from pushforward.cli.output import DEFAULT, Common
+from pushforward.cli.sample import Bar
+
+if TYPE_CHECKING:
+    from pushforward.api import Run
+    from pushforward.data.dataset import Dataset
+    from pushforward.report.evaluation import GeneratorEvaluation
+
+EVALUATION, REPORT = "evaluation.json", "report.html"
+
+Folder = Annotated[Path, Parameter(name="RUN", help="the folder of a run")]
+Number = Annotated[
+    int | None, Parameter(name=("-n", "--number"), help="samples to draw [half of the training split, at most 1000]")
+]
+Steps = Annotated[int, Parameter(help="evaluations of the network per sample")]
+Seed = Annotated[int, Parameter(help="of the samples")]
+Guidance = Annotated[float, Parameter(help="weight towards the label; 1 is none")]
+Device = Annotated[str | None, Parameter(help="cpu, cuda, cuda:1, mps … [the fastest]")]
+
+
+def evaluate(
+    run: Folder,
+    /,
+    *,
+    number: Number = None,
+    steps: Steps = 20,
+    seed: Seed = 0,
+    guidance: Guidance = 1.0,
+    out: Annotated[
+        Path | None, Parameter(name=("--out", "-o"), help="where the numbers are written [evaluation.json in the run]")
+    ] = None,
+    device: Device = None,
+    common: Common = DEFAULT,
+) -> None:
+    """Score samples of a run against its test split, each number beside what real data score."""
+    from pushforward import api
+
+    found = api.load(run, device=device)
+    data = found.data()
+    scores = score(found, data, common, number=number, steps=steps, seed=seed, guidance=guidance)
+    path = scores.save(out or run / EVALUATION)
+    common.result({**scores.to_dict(), "out": path}, *evaluation_lines(scores), f"written to {path}")
+
+
+def score(
+    run: Run, data: Dataset, common: Common, *, number: int | None, steps: int, seed: int, guidance: float
+) -> GeneratorEvaluation:
+    """Sample and score, with a bar."""
+    from pushforward.report.evaluation import evaluate_generator
+
+    with Bar(common, "sampling", number) as bar:
+        return evaluate_generator(
+            run.generator, data, n=number, steps=steps, seed=seed, guidance=guidance, progress=bar
+        )
+
+
+def evaluation_lines(scores: GeneratorEvaluation) -> Iterator[str]:
+    """A table for a terminal."""
+    yield f"{'':<28}{'samples':>12}{'floor':>12}{'target':>12}"
+    for row in scores:
+        target = "" if row.target is None else f"{row.target:.4g}"
+        mark = {True: "  reached", False: "  not reached", None: ""}[row.reached]
+        yield f"{row.name:<28}{row.value:>12.4g}{row.floor:>12.4g}{target:>12}{mark}"
+    for name, loss in scores.losses.items():
+        yield f"{f'loss, {name}':<28}{loss.value:>12.4g}  ± {loss.error:.2g}"
+    for missing in scores.missing:
+        yield f"{missing.name}: not measured, {missing.reason}"
+    yield f"{scores.n} samples of {scores.evaluations:g} evaluations each, {scores.seconds:.3g} s per sample"
+    yield "floor: what real data score in the same measurement"
+
+
+def report(
+    run: Folder,
+    /,
+    *,
+    number: Number = None,
+    steps: Steps = 20,
+    seed: Seed = 0,
+    guidance: Guidance = 1.0,
+    out: Annotated[Path | None, Parameter(name=("--out", "-o"), help="the page [report.html in the run]")] = None,
+    device: Device = None,
+    common: Common = DEFAULT,
+) -> None:
+    """Write one HTML page about a run: samples, scores with floors, curves, restoration, costs; it opens offline."""
+    from pushforward import api
+
+    found = api.load(run, device=device)
+    data = found.data()
+    scores = score(found, data, common, number=number, steps=steps, seed=seed, guidance=guidance)
+    scores.save(run / EVALUATION)
+    path = page(found, data, scores, out or run / REPORT, common)
+    common.result({"out": path, "scores": scores.to_dict()}, f"the report is {path.resolve()}")
+
+
+def page(run: Run, data: Dataset, scores: GeneratorEvaluation, out: Path, common: Common) -> Path:
+    """Write the report of a run."""
+    from pushforward.report.run_report import write_report
+    from pushforward.training.observers import read_log
+
+    common.say("writing the report")
+    described = {**run.checkpoint.config, "state": run.checkpoint.state}
+    log = read_log(run.path / "metrics.jsonl")
+    return write_report(run.generator, data, described, log, scores, out, run=str(run.path), command=again(run))
+
+
+def again(run: Run) -> str:
+    """The commands that make the same run elsewhere."""
+    return f"pushforward info {run.path} --toml > again.toml\npushforward train again.toml --out again"
