@@ -17,6 +17,8 @@ from pushforward.denoisers import (
     MixtureDenoiser,
     NetworkDenoiser,
 )
+from pushforward.denoisers.guidance import guided
+from pushforward.denoisers.wrappers import clipped
 from pushforward.errors import UserError
 from pushforward.inverse import Blur, Mask, Observation, gaussian_kernel, isotropic_variance, posterior
 from pushforward.numerics.random import Draws
@@ -198,10 +200,18 @@ def case() -> Case:
     return Case(draws.at("x").normal(SHAPE), torch.tensor([0, 1, 2, 0]), observation)
 
 
-def test_the_gradient_of_a_network_is_that_of_the_log_likelihood():
-    one, path, label = case(), EDM(), torch.tensor([0, 1, 2, 0])
+def with_label() -> Denoiser:
+    return NETWORK.given(label=torch.tensor([0, 1, 2, 0]))
+
+
+def with_guidance() -> Denoiser:
+    return guided(with_label(), NETWORK.given(label=torch.full((4,), 2)), 2.5)
+
+
+@pytest.mark.parametrize("make", [with_label, with_guidance, lambda: clipped(with_label(), -0.4, 0.4)])
+def test_the_gradient_of_any_prior_is_that_of_the_log_likelihood(make):
+    one, path, prior = case(), EDM(), make()
     level = path.level(0.01)
-    prior = network().given(label=label)
     kept = one.observation.operator.mask
     variance = isotropic_variance(SD)(level)
 
@@ -212,7 +222,9 @@ def test_the_gradient_of_a_network_is_that_of_the_log_likelihood():
     state = one.x.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(log_likelihood(state), state)
     expected = prior(one.x, level).mean + level.sigma**2 * gradient
-    assert torch.allclose(one.found(), expected, rtol=1e-4, atol=1e-5)
+    with torch.inference_mode():
+        found = posterior(prior, one.observation, isotropic_variance(SD))(one.x, level).mean
+    assert torch.allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])

@@ -93,7 +93,7 @@ def _figures(subject: Subject) -> Iterator[Figure]:
     if "label accuracy" in rows:
         row = rows["label accuracy"]
         yield Figure(_percent(row.value), "recognised as what was asked for", f"real test items {_percent(row.floor)}")
-    if "FD" in rows:
+    if "FD" in rows and rows["FD"].floor > 0:
         row = rows["FD"]
         yield Figure(f"{number(row.value / row.floor, 2)}×", "Fréchet distance over its floor", "1 is real data")
     if "near copies" in rows:

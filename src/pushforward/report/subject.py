@@ -14,7 +14,7 @@ from pushforward.models.generator import Generator, Samples
 from pushforward.report.evaluation import GeneratorEvaluation, some_values, training_labels
 from pushforward.report.tiles import Tiler
 
-_SHOWN = 64
+_SHOWN, _ROWS = 64, 400
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,7 @@ class Subject:
     @cached_property
     def samples(self) -> Samples:
         """The samples that are looked at: the first of those that were scored."""
-        e, count = self.evaluation, min(_SHOWN if self.is_image else 400, self.evaluation.n)
+        e, count = self.evaluation, min(_SHOWN if self.is_image else _ROWS, self.evaluation.n)
         labels = training_labels(self.generator, self.data.train, e.n, e.seed)
         part = None if labels is None else labels[:count]
         return self.generator.sample(count, steps=e.steps, seed=e.seed, label=part, guidance=e.guidance)
@@ -46,9 +46,10 @@ class Subject:
 
     @cached_property
     def real(self) -> np.ndarray:
-        """Held-out items to be looked at; training items where none were held out."""
-        split = self.data.test if len(self.data.test) else self.data.train
-        return some_values(split, most=_SHOWN if self.is_image else 400)[0]
+        """Items to be looked at: held-out images, and rows of whichever split has enough for a histogram."""
+        enough = 1 if self.is_image else _ROWS
+        split = self.data.test if len(self.data.test) >= enough else self.data.train
+        return some_values(split, most=_SHOWN if self.is_image else _ROWS)[0]
 
     @property
     def is_image(self) -> bool:
