@@ -1,0 +1,1 @@
+"""Error per evaluation against peers; `run.py` starts it."""

@@ -1,0 +1,189 @@
+"""The comparison itself, run by run.py in the peers' environment."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from accuracy import ours, peers_azula, peers_diffusers, peers_kdiffusion
+from accuracy.problem import PATHS, Errors, Problem
+from pushforward.samplers.tuning import Effort, TuningResult
+from targets import NAMES
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+BUDGETS = (5, 8, 10, 15, 20, 30, 50, 100)
+PEERS = (peers_diffusers, peers_kdiffusion, peers_azula)
+
+
+@dataclass
+class Row:
+    """One problem at one number of evaluations."""
+
+    target: str
+    path: str
+    evaluations: int
+    default: Errors
+    best_rms: tuple[str, Errors]
+    best_median: tuple[str, Errors]
+    tuned: Errors | None = None
+    diffusers_default: Errors | None = None
+    held_out: dict = field(default_factory=dict)
+
+    @property
+    def ratio(self) -> float:
+        """The default sampler's RMS over the best of any peer."""
+        return self.default.rms / self.best_rms[1].rms
+
+
+@dataclass(frozen=True)
+class Bound:
+    what: str
+    value: float
+    limit: float
+
+    @property
+    def kept(self) -> bool:
+        return self.value <= self.limit
+
+
+def peers_at(problem: Problem, evaluations: int) -> dict[str, Errors]:
+    found = {}
+    for peer in PEERS:
+        for name, run in peer.settings(problem):
+            ends = run(evaluations)
+            if ends is not None:
+                found[name] = problem.errors(ends)
+    return found
+
+
+def compare(problem: Problem, evaluations: int, effort: Effort) -> Row:
+    peers = peers_at(problem, evaluations)
+    best_rms = min(peers.items(), key=lambda one: one[1].rms)
+    best_median = min(peers.items(), key=lambda one: one[1].median)
+    default = problem.errors(ours.default(problem, evaluations))
+    row = Row(problem.target, problem.kind, evaluations, default, best_rms, best_median)
+    row.diffusers_default = peers.get(peers_diffusers.DEFAULT)
+    if evaluations in ours.TUNED_AT:
+        ends, result = ours.tuned(problem, evaluations, effort)
+        row.tuned = None if ends is None else problem.errors(ends)
+        row.held_out = _facts(result)
+    return row
+
+
+def _facts(result: TuningResult) -> dict:
+    return {"reason": result.reason, "tuned": result.tuned._asdict(), "default": result.default._asdict()}
+
+
+def bounds(rows: list[Row]) -> list[Bound]:
+    found = []
+    for name, kind in {(row.target, row.path): None for row in rows}:
+        mine = [row for row in rows if (row.target, row.path) == (name, kind)]
+        where = f"{name} {kind}"
+        ratios = [row.ratio for row in mine]
+        mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
+        found += [
+            Bound(f"{where}: default / best peer, geometric mean", mean, 1.2),
+            Bound(f"{where}: default / best peer, worst", max(ratios), 1.5),
+        ]
+        for row in mine:
+            found += _bounds_of(row, f"{where} at {row.evaluations}")
+    return found
+
+
+def _bounds_of(row: Row, where: str) -> list[Bound]:
+    found = []
+    if row.evaluations == 20 and row.diffusers_default:
+        ratio = row.default.rms / row.diffusers_default.rms
+        found.append(Bound(f"{where}: default / diffusers' DPM++2M as it comes", ratio, 1 / 3))
+    if row.evaluations == 100 and row.path == "VP" and row.target == "aniso8":
+        found.append(Bound(f"{where}: default, RMS", row.default.rms, 1e-4))
+    if row.evaluations in ours.TUNED_AT:
+        exact = row.target == "aniso8"
+        tuned = row.tuned or row.default  # where tuning is refused, the default sampler is what runs
+        rms = tuned.rms / row.best_rms[1].rms
+        found.append(Bound(f"{where}: tuned / best peer, RMS", rms, 0.5 if exact else 1.0))
+        if exact:
+            median = tuned.median / row.best_median[1].median
+            found.append(Bound(f"{where}: tuned / best peer, median", median, 1 / 8))
+    return found
+
+
+def _show(errors: Errors | None) -> str:
+    return f"{errors.rms:.1e} / {errors.median:.1e}" if errors else "–"
+
+
+def print_table(rows: list[Row]) -> None:
+    print("RMS per coordinate / median sample, distance to the exact endpoint\n")
+    print("| target | path | evaluations | default | tuned | best peer, RMS | best peer, median | default / best |")
+    print("|---|---|---|---|---|---|---|---|")
+    for row in rows:
+        best, middle = row.best_rms, row.best_median
+        print(
+            f"| {row.target} | {row.path} | {row.evaluations} | {_show(row.default)} | {_show(row.tuned)} | "
+            f"{_show(best[1])} {best[0]} | {_show(middle[1])} {middle[0]} | {row.ratio:.2f} |"
+        )
+
+
+def print_bounds(found: list[Bound]) -> None:
+    print()
+    for bound in found:
+        print(f"{'ok  ' if bound.kept else 'MISS'}  {bound.what}: {bound.value:.3g} (at most {bound.limit:.3g})")
+
+
+def save(file: Path, rows: list[Row], found: list[Bound], starts: int) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    versions = {name: version(name) for name in ("torch", "diffusers", "azula", "k-diffusion")}
+    stored = {
+        "starts": starts,
+        "versions": versions,
+        "rows": [asdict(row) for row in rows],
+        "bounds": [asdict(bound) | {"kept": bound.kept} for bound in found],
+    }
+    file.write_text(json.dumps(stored, indent=1, ensure_ascii=False) + "\n")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--environment", type=Path)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--stochastic", action="store_true")
+    parser.add_argument("--output", type=Path)
+    return parser.parse_args()
+
+
+def main() -> int:
+    options = arguments()
+    torch.set_num_threads(1)
+    if options.stochastic:
+        from accuracy.stochastic import main as stochastic
+
+        return stochastic(options.quick, options.output)
+    starts, budgets = (512, (5, 10, 20, 50)) if options.quick else (4096, BUDGETS)
+    effort = Effort(starts=1024, batch=128, steps=300, validation=256, held_out=512) if options.quick else Effort()
+    rows = []
+    for name in NAMES:
+        for kind in PATHS:
+            problem = Problem.of(name, kind, starts)
+            for evaluations in budgets:
+                began = time.perf_counter()
+                rows.append(compare(problem, evaluations, effort))
+                print(f"{name} {kind} {evaluations}: {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
+    found = bounds(rows)
+    print_table(rows)
+    print_bounds(found)
+    output = options.output or (None if options.quick else RESULTS / "accuracy.json")
+    if output:
+        save(output, rows, found, starts)
+    return 0 if all(bound.kept for bound in found) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

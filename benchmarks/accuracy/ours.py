@@ -1,0 +1,34 @@
+"""The library's own samplers: the default one, and the one tuned to the model for 5, 8 and 10 evaluations."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from accuracy.problem import Problem
+from pushforward.denoisers import MixtureDenoiser
+from pushforward.numerics.random import Draws
+from pushforward.samplers.default import default_sampler
+from pushforward.samplers.step import simulate
+from pushforward.samplers.tuning import Effort, TuningResult, tune
+
+TUNED_AT = (5, 8, 10)
+
+
+def default(problem: Problem, evaluations: int) -> Tensor:
+    sampler = default_sampler(problem.denoiser.path, evaluations, problem.sigma_data)
+    draws = Draws.of(0, range(len(problem.starts)))
+    return sampler.sample(problem.denoiser, problem.starts, evaluations, draws)
+
+
+def tuned(problem: Problem, evaluations: int, effort: Effort) -> tuple[Tensor | None, TuningResult]:
+    """Fitted to starts of its own, in float32 as a network would be; endpoints of the problem's starts."""
+    mixture, path = problem.denoiser.mixture, problem.denoiser.path
+    model = MixtureDenoiser(mixture.to(torch.float32), path)
+    result = tune(
+        model, evaluations, shape=(mixture.dim,), sigma_data=problem.sigma_data, effort=effort, seed=evaluations
+    )
+    if result.sampler is None:
+        return None, result
+    draws = Draws.of(0, range(len(problem.starts)))
+    return simulate(problem.denoiser, result.sampler, problem.starts, result.sampler.levels(path), draws), result
