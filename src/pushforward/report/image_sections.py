@@ -137,7 +137,7 @@ def closest(subject: Subject) -> Section:
 
 
 def _restored_strip(subject: Subject, made: Restoration) -> Html:
-    tiler, draws = subject.tiler, min(4, len(made.draws))
+    tiler, draws = subject.tiler, min(6, len(made.draws))
     measured = tiler.of_units(made.measured)
     if made.hidden is not None:
         share = measured.shape[1] / made.hidden.shape[0]
@@ -159,7 +159,7 @@ def _restored_strip(subject: Subject, made: Restoration) -> Html:
         else "The model was shown the blurred image only, with a little noise."
     )
     return picture(
-        filmstrip(frames, names, None, _BLACK_TO_WHITE, max(tiler.side, 48)),
+        filmstrip(frames, names, None, _BLACK_TO_WHITE, tiler.size),
         f"Restoration of {len(frames)} images, {made.name}: truth, measurement, draws, mean and deviation",
         f"{made.name[0].upper()}{made.name[1:]}. {explained} Draws are different answers that fit what was seen; mean "
         f"and deviation (± sd) are over {len(made.draws)} of them, bright where the answers differ.",
@@ -167,7 +167,7 @@ def _restored_strip(subject: Subject, made: Restoration) -> Html:
 
 
 def _restored_table(made: list[Restoration]) -> Html:
-    cells = [[m.name, number(m.plain_error), number(m.error), number(m.stated_error)] for m in made]
+    cells = [[m.name, *(number(x, trim=False) for x in (m.plain_error, m.error, m.stated_error))] for m in made]
     return table(
         ["Measurement", "Without the model", "Restored (mean)", "Error it announces"],
         cells,
@@ -189,7 +189,7 @@ def restored(subject: Subject) -> Section | None:
             "The same model, without any further training, as knowledge of what images look like: at every step of "
             "sampling its guess is corrected towards the measurement. The images are from the test split. The method "
             "(pseudo-inverse guidance) is approximate.",
-            row(*(_restored_strip(subject, one) for one in made)),
+            *(_restored_strip(subject, one) for one in made),
             _restored_table(made),
         ],
     )

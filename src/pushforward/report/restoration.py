@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -70,7 +71,7 @@ class Restoration:
 
 
 def restorations(generator: Generator, train: Split, test: Split, seed: int, steps: int = 25) -> list[Restoration]:
-    """The first items of the test split with their lower half hidden, and blurred; both with a little noise.
+    """Items of the test split, of as many labels as there are, half hidden, and blurred; both with a little noise.
 
     The model is asked without a label where it can be (a share of labels was left out in training), else with the true
     one.
@@ -78,7 +79,7 @@ def restorations(generator: Generator, train: Split, test: Split, seed: int, ste
     large = max(generator.format.shape[1:]) > 32
     items, draws = (3, 4) if large else (5, 12)
     generator.model.eval()
-    batch = test.batch(range(min(items, len(test))))
+    batch = test.batch(_varied(test)[:items])
     truth = batch.values.to(generator.model.device)
     labels = batch.labels if generator.model.num_classes and generator.model.label_dropout == 0 else None
     average = train.batch(range(min(len(train), 500))).values.mean(0).to(truth.device)
@@ -91,6 +92,14 @@ def restorations(generator: Generator, train: Split, test: Split, seed: int, ste
         outside = None if hidden is None else hidden.cpu()
         made.append(Restoration(name, truth.cpu(), seen.y.cpu(), found.cpu(), plain.cpu(), outside))
     return made
+
+
+def _varied(split: Split) -> np.ndarray:
+    """The rows of a split, the first of each label before all others."""
+    if split.labels is None:
+        return np.arange(len(split))
+    first = np.unique(split.labels, return_index=True)[1]
+    return np.concatenate((first, np.setdiff1d(np.arange(len(split)), first)))
 
 
 def _problems(truth: Tensor) -> Iterator[tuple[str, LinearOperator, Tensor | None]]:
