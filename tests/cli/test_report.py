@@ -8,7 +8,16 @@ import pytest
 
 from pushforward.cli import demo as module
 
-TINY = ["--set", "model.network.width=8", "--set", "model.network.blocks=1", "--set", "training.batch_size=16"]
+TINY = [
+    "--set",
+    "model.network=unet",
+    "--set",
+    "model.network.width=8",
+    "--set",
+    "model.network.blocks=1",
+    "--set",
+    "training.batch_size=16",
+]
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from pushforward.cli.output import DEFAULT, Common
 from pushforward.cli.sample import Bar
+from pushforward.errors import UserError
 
 if TYPE_CHECKING:
     from pushforward.api import Run
@@ -55,8 +56,11 @@ def evaluate(
 def score(
     run: Run, data: Dataset, common: Common, *, number: int | None, steps: int, seed: int, guidance: float
 ) -> GeneratorEvaluation:
-    """Sample and score, with a bar."""
+    """Sample and score, with a bar. Raises UserError for a number below 1."""
     from pushforward.report.evaluation import evaluate_generator
+
+    if number is not None and number < 1:
+        raise UserError(f"the number of samples must be at least 1; got {number}")
 
     with Bar(common, "sampling", number) as bar:
         return evaluate_generator(
