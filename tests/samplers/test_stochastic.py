@@ -142,7 +142,7 @@ def test_the_reverse_sde_is_of_first_order_in_the_variance(path, step, gaussian,
         errors.append(abs(variance / exact - 1))
     assert errors[2] < 0.06
     if errors[1] > 1e-4:  # on VE the Euler error changes its sign below that
-        assert math.log2(errors[1] / errors[2]) == pytest.approx(1.0, abs=0.25)
+        assert math.log2(errors[1] / errors[2]) == pytest.approx(1.0, abs=0.35)
 
 
 def test_reverse_diffusion_is_the_published_predictor_on_vp(bimodal):

@@ -2,7 +2,9 @@
 
 from pushforward.samplers.adaptive import ON_MEAN, ON_NOISE, Adapted, AdaptiveDPMSolver, sample_adaptively
 from pushforward.samplers.ancestral import DDIM, DDPM, Ancestral, analytic, fixed_large, fixed_small
+from pushforward.samplers.balanced import BalancedMultistep, ShiftedLogGrid
 from pushforward.samplers.combinators import Project, Repeat, Then
+from pushforward.samplers.default import Sampler, default_sampler, deviation
 from pushforward.samplers.flow import FlowEuler, FlowHeun, FlowMidpoint, FlowRungeKutta
 from pushforward.samplers.langevin import AnnealedLangevin, FixedStep, Langevin, SignalToNoise
 from pushforward.samplers.maruyama import EulerMaruyama
@@ -55,6 +57,7 @@ __all__ = [
     "AncestralPredictorVE",
     "AncestralPredictorVP",
     "AnnealedLangevin",
+    "BalancedMultistep",
     "BalancedQuantity",
     "Churn",
     "DPMSolver2S",
@@ -82,6 +85,8 @@ __all__ = [
     "ReverseDiffusion",
     "SDEDPMSolverPP1",
     "SDEDPMSolverPP2M",
+    "Sampler",
+    "ShiftedLogGrid",
     "SignalToNoise",
     "SingleStep",
     "Step",
@@ -89,7 +94,9 @@ __all__ = [
     "UniPC",
     "analytic",
     "cheapest_chain",
+    "default_sampler",
     "denoised",
+    "deviation",
     "encode",
     "evaluations",
     "exponential",

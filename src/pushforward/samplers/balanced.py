@@ -54,9 +54,9 @@ class ShiftedLogGrid:
 class BalancedMultistep:
     """y_s = y_t + Σ_j w_j F_j, w_j = ∫ ℓ_j(u(φ)) dφ with the Lagrange polynomials of the last k values of F in u.
 
-    Order k, one evaluation per step. The step into clean data interpolates linearly in ρ through the last two values:
-    exact both for data of no width there (F constant) and for data wider than the noise (F ∝ ρ), the cases in which the
-    usual endings, E[x_0 | x] and the half-denoised value, are exact.
+    Order k, one evaluation per step. The step into clean data interpolates in ρ, through the last `final_order` values:
+    exact both for data of no width there (F constant) and for data wider than the noise (F ∝ ρ), while of the usual
+    endings E[x_0 | x] is exact in the first case alone and the half-denoised value in the second.
     """
 
     order: int = 4

@@ -1,8 +1,8 @@
 """The default sampler: one configuration that needs no choice, for every budget, path and denoiser.
 
 Probability flow by `BalancedMultistep` of order 4, one evaluation per step. With s the data's standard deviation and n
-the evaluations, nodes are uniform in −log(1 + 20 s/ρ) from t_max down to ρ = max(ρ_min, s/(2n)), and one step more goes
-to clean data by linear extrapolation. The offset 20 s spends one evaluation, not several, where ρ is far above the
+the evaluations, nodes are uniform in −log(1 + 16 s/ρ) from t_max down to ρ = max(ρ_min, s/(2n)), and one step more goes
+to clean data by extrapolation in ρ. The offset 16 s spends one evaluation, not several, where ρ is far above the
 data; the end follows the step: with few of them, a last gap from s/(2n) costs less than the nodes to fill it would.
 """
 
@@ -20,7 +20,7 @@ from pushforward.paths.grids import Grid
 from pushforward.samplers.balanced import BalancedMultistep, ShiftedLogGrid
 from pushforward.samplers.step import Finish, Observer, Step, simulate, steps_for
 
-_OFFSET = 20.0
+_OFFSET = 16.0
 _END = 0.5
 _USUAL_DEVIATION = 0.5
 

@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from pushforward.denoisers.denoiser import Denoiser
@@ -169,8 +168,8 @@ def apply_linear(
     values = (newest, *memory)[:keep] if memory else (newest,)
     moved = x * move.carry
     for weight, value in zip(move.weights, values, strict=False):
-        moved = torch.add(moved, value, alpha=weight)
-    return (torch.add(moved, draws.normal_like(x), alpha=move.fresh) if move.fresh else moved), values
+        moved.add_(value, alpha=weight)
+    return (moved.add_(draws.normal_like(x), alpha=move.fresh) if move.fresh else moved), values
 
 
 Weights = Callable[[Sequence[float], Quantity, Level, Level], tuple[float, ...]]

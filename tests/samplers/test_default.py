@@ -1,0 +1,163 @@
+"""The default sampler: its budget, its accuracy against everything else at every budget, its endings."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+
+from pushforward.denoisers import EDMPrediction, Mixture, MixtureDenoiser, NetworkDenoiser
+from pushforward.errors import UserError
+from pushforward.numerics.random import Draws
+from pushforward.paths import CLEAN, EDM, VP, Karras, Straight, UniformLogSNR
+from pushforward.samplers import (
+    DDIM,
+    BalancedMultistep,
+    BalancedQuantity,
+    DPMSolverPP2M,
+    Heun,
+    Multistep,
+    ShiftedLogGrid,
+    UniPC,
+    default_sampler,
+    deviation,
+    evaluations,
+    half_denoised,
+    simulate,
+    steps_for,
+)
+from pushforward.samplers.default import Sampler
+
+
+def anisotropic() -> Mixture:
+    """Four modes in four dimensions with standard deviations 0.02 … 0.2, in random directions."""
+    draws = Draws.of(5, range(4), "anisotropic")
+    means = draws.at("means").uniform((4,), torch.float64) * 1.6 - 0.8
+    bases = torch.linalg.qr(draws.at("bases").normal((4, 4), torch.float64))[0]
+    spreads = torch.tensor([0.02, 0.05, 0.1, 0.2], dtype=torch.float64) ** 2
+    return Mixture.of_covariances(
+        torch.ones(4, dtype=torch.float64), means, torch.einsum("kij,j,klj->kil", bases, spreads, bases)
+    )
+
+
+TARGET = anisotropic()
+DEVIATION = float((torch.trace(TARGET.covariance()) / 4).sqrt())
+BATCH = 256
+
+
+def errors(path, sample, budgets):
+    """Median error per sample to the end of the exact flow at σ → 0, for each budget."""
+    draws = Draws.of(2, range(BATCH), "default")
+    start = path.level(path.t_max)
+    z = draws.normal((4,), torch.float64)
+    denoiser = MixtureDenoiser(TARGET, path)
+    # the same flow in σ/α alone, carried on to where nothing is left of the noise
+    fine = EDM(1e-5, start.ratio)
+    levels = UniformLogSNR(to_clean=False)(fine, 800)
+    truth = simulate(MixtureDenoiser(TARGET, fine), Multistep(4), start.ratio * z, levels, draws)
+    return [
+        float((sample(denoiser, start.sigma * z, n, draws) - truth).square().mean(1).sqrt().median()) for n in budgets
+    ]
+
+
+def by(step, grid, finish=None):
+    return lambda denoiser, x, n, draws: Sampler(step, grid, finish).sample(denoiser, x, n, draws)
+
+
+def by_default(denoiser, x, n, draws):
+    return default_sampler(denoiser.path, n, DEVIATION).sample(denoiser, x, n, draws)
+
+
+OTHERS = {
+    "DDIM": by(DDIM, UniformLogSNR()),
+    "++2M": by(DPMSolverPP2M, UniformLogSNR()),
+    "++2M Karras": by(DPMSolverPP2M, Karras()),
+    "Heun": by(Heun(), Karras()),
+    "UniPC": by(UniPC(3), UniformLogSNR()),
+    "AB4 half-denoised": by(Multistep(4, BalancedQuantity(DEVIATION)), UniformLogSNR(to_clean=False), half_denoised),
+}
+
+
+@pytest.mark.parametrize("path", [VP(), EDM()], ids=repr)
+def test_no_other_sampler_is_better_at_any_budget(path):
+    budgets = (6, 10, 20, 50)
+    ours = errors(path, by_default, budgets)
+    for name, other in OTHERS.items():
+        theirs = errors(path, other, budgets)
+        assert all(a <= 1.1 * b for a, b in zip(ours, theirs, strict=True)), (name, ours, theirs)
+    assert ours[-1] < 1e-4
+
+
+def test_on_vp_the_error_at_100_evaluations_is_below_1e_4():
+    assert errors(VP(), by_default, (100,))[0] < 1e-4
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 20, 100])
+@pytest.mark.parametrize("path", [VP(), EDM(), Straight()], ids=repr)
+def test_the_budget_is_spent_exactly(path, n, gaussian, draws):
+    sampler = default_sampler(path, n, 0.5)
+    levels = sampler.grid(path, n)
+    assert evaluations(sampler.step, path, levels, sampler.finish) == n
+    assert steps_for(sampler.step, path, sampler.grid, n, sampler.finish) == n
+    assert levels[0].t == path.t_max
+    assert levels[-1] == CLEAN
+    assert all(a.ratio > b.ratio for a, b in itertools.pairwise(levels))
+    x = sampler.sample(gaussian(path), draws(3).normal((1,)), n, draws(3))
+    assert torch.isfinite(x).all()
+
+
+def test_the_grid_is_uniform_in_its_coordinate():
+    levels = ShiftedLogGrid(8.0, end=0.01)(EDM(), 12)
+    u = torch.log1p(8.0 / torch.tensor([level.ratio for level in levels[:-1]], dtype=torch.float64))
+    assert torch.allclose(torch.diff(u), torch.diff(u)[0].expand(11), rtol=1e-6)
+    assert levels[-2].ratio == pytest.approx(0.01)
+
+
+def test_at_equal_noise_every_path_gives_the_same_sample(draws):
+    """The flow in x/α and σ/α does not know the path: VP and EDM with the same range agree to rounding."""
+    vp = VP()
+    top, bottom = vp.level(vp.t_max), vp.level(vp.t_min)
+    edm = EDM(bottom.ratio, top.ratio)
+    z = draws(8).normal((4,), torch.float64)
+    ends = [
+        default_sampler(path, 12, DEVIATION).sample(
+            MixtureDenoiser(TARGET, path), path.level(path.t_max).sigma * z, 12, draws(8)
+        )
+        for path in (vp, edm)
+    ]
+    assert torch.allclose(*ends, atol=1e-7)
+
+
+@pytest.mark.parametrize("variance", [0.0, 1.0])
+def test_the_last_step_is_exact_for_data_of_no_width_and_for_wide_data(variance, gaussian, draws):
+    """From σ = 0.05 to the data itself; E[x_0 | x] errs by 1e-3 in the second case, the half-denoised value by 1e-2
+    in the first."""
+    path = EDM()
+    levels = (*path.levels(torch.logspace(math.log10(2 / 80), math.log10(0.05 / 80), 40)), CLEAN)
+    x = 2 * draws(5).normal((1,), torch.float64)
+    got = simulate(gaussian(path, 0.0, variance), BalancedMultistep(), x, levels, draws(5))
+    assert torch.allclose(got, x * (variance / (variance + 4)) ** 0.5, rtol=1e-3, atol=2e-4)
+
+
+def test_it_is_of_fourth_order(bimodal, vp, orders):
+    step = BalancedMultistep(4, 0.8, 8.0)
+    assert orders(bimodal(vp), step, (96, 192, 384))[-1] > 3.6
+
+
+def test_the_deviation_comes_from_the_prediction_of_a_network(gaussian, vp):
+    network = NetworkDenoiser(vp, torch.nn.Identity(), EDMPrediction(0.7))
+    assert deviation(network) == 0.7
+    assert deviation(gaussian(vp)) == 0.5
+
+
+def test_impossible_settings_are_refused(vp):
+    with pytest.raises(UserError, match="at least one evaluation"):
+        default_sampler(vp, 0)
+    with pytest.raises(UserError, match="offset of the grid"):
+        ShiftedLogGrid(0.0)
+    with pytest.raises(UserError, match="order of a multistep"):
+        BalancedMultistep(9)
+    with pytest.raises(UserError, match="must be positive"):
+        BalancedMultistep(4, -1.0)
