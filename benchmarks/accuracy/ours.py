@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from accuracy.problem import Problem
-from pushforward.denoisers import MixtureDenoiser
 from pushforward.numerics.random import Draws
 from pushforward.samplers.default import default_sampler
 from pushforward.samplers.step import simulate
@@ -22,11 +20,16 @@ def default(problem: Problem, evaluations: int) -> Tensor:
 
 
 def tuned(problem: Problem, evaluations: int, effort: Effort) -> tuple[Tensor | None, TuningResult]:
-    """Fitted to starts of its own, in float32 as a network would be; endpoints of the problem's starts."""
-    mixture, path = problem.denoiser.mixture, problem.denoiser.path
-    model = MixtureDenoiser(mixture.to(torch.float32), path)
+    """Fitted to starts of its own; endpoints of the problem's starts, which it has not seen."""
+    path, shape = problem.denoiser.path, problem.starts.shape[1:]
     result = tune(
-        model, evaluations, shape=(mixture.dim,), sigma_data=problem.sigma_data, effort=effort, seed=evaluations
+        problem.denoiser,
+        evaluations,
+        shape=shape,
+        sigma_data=problem.sigma_data,
+        effort=effort,
+        seed=evaluations,
+        dtype=problem.starts.dtype,
     )
     if result.sampler is None:
         return None, result

@@ -14,6 +14,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -148,6 +149,7 @@ def adams_rows(tau: Tensor, order: int) -> Tensor:
     return torch.stack(rows)
 
 
+@cache
 def _gauss() -> tuple[Tensor, Tensor]:
     """Nodes and weights of Gauss-Legendre quadrature on [−1, 1]."""
     k = torch.arange(1, 24, dtype=torch.float64)
@@ -195,6 +197,7 @@ def tune(
     seed: int = 0,
     conditions: Conditions | None = None,
     device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
     progress: Report | None = None,
 ) -> TuningResult:
     """The best times and coefficients for this model at n evaluations; None, with the reason, where they do not help.
@@ -205,6 +208,7 @@ def tune(
         shape: of one sample, without the batch.
         sigma_data: the data's standard deviation in model units.
         conditions: binds conditions to the starts, for conditional models.
+        device, dtype: of the states.
         progress: called with (done, total, seconds left).
 
     The result is the same for the same seed. Raises UserError for evaluations < 2.
@@ -212,7 +216,8 @@ def tune(
     if evaluations < 2:
         raise UserError(f"tuning needs at least 2 evaluations; got {evaluations}")
     clock = _Clock(effort, evaluations, progress)
-    make = _TaskMaker(denoiser, tuple(shape), sigma_data, effort, seed, conditions, torch.device(device), clock)
+    place = torch.empty(0, dtype=dtype, device=device)
+    make = _TaskMaker(denoiser, tuple(shape), sigma_data, effort, seed, conditions, place, clock)
     train, check = make("starts", effort.starts), make("validation", effort.validation)
     best = _best_beginning(train, check, _beginnings(train, evaluations, sigma_data), effort, seed, clock)
     _fit(best, train, effort.steps, effort, key(seed, "tune", "final"), clock)
@@ -244,20 +249,20 @@ class _TaskMaker:
     effort: Effort
     seed: int
     conditions: Conditions | None
-    device: torch.device
+    place: Tensor  # of the dtype and on the device of the states
     clock: _Clock
 
     @torch.no_grad()
     def __call__(self, stream: str, count: int) -> Task:
         """`count` starts of a stream of their own, with endpoints by many steps of order 4."""
-        draws = Draws.of(self.seed, range(count), f"tune {stream}", self.device)
+        draws = Draws.of(self.seed, range(count), f"tune {stream}", self.place.device)
         bound = self.denoiser.given(**self.conditions(draws)) if self.conditions else self.denoiser
         path = self.denoiser.path
-        x = path.prior(draws.at("prior").normal(self.shape))
+        x = path.prior(draws.at("prior").normal(self.shape, self.place.dtype))
         step = Multistep(4, BalancedQuantity(self.sigma_data))
         levels = UniformLogSNR(to_clean=False)(path, max(self.effort.reference - 1, 1))
         ends = []
-        for rows in torch.arange(count, device=self.device).split(self.effort.batch):
+        for rows in torch.arange(count, device=self.place.device).split(self.effort.batch):
             ends.append(simulate(bound.rows(rows), step, x[rows], levels, draws[rows], finish=half_denoised))
             self.clock.add(len(rows) * self.effort.reference)
         return Task(bound, x, torch.cat(ends))
