@@ -1,6 +1,30 @@
 """What is descended: denoising losses and their weightings, score matching, bounds of the likelihood."""
 
+from pushforward.objectives.bound import (
+    Bound,
+    bound_loss,
+    hybrid_loss,
+    noise_last,
+    published_last,
+    random_term,
+    table_levels,
+    variational_bound,
+)
+from pushforward.objectives.continuous import ContinuousBound, continuous_bound
+from pushforward.objectives.decoders import DiscretisedGaussian, exact_interval, gaussian_density, tanh_interval
 from pushforward.objectives.denoising import denoising_error, denoising_loss
+from pushforward.objectives.score_matching import (
+    denoising_score_loss,
+    explicit_loss,
+    finite_difference_loss,
+    fisher_divergence,
+    gaussian_probe,
+    rademacher_probe,
+    score_of,
+    sliced_loss,
+    sliced_loss_reduced,
+    sphere_probe,
+)
 from pushforward.objectives.weighting import (
     P2,
     EDMWeighting,
@@ -17,16 +41,40 @@ from pushforward.objectives.weighting import (
 
 __all__ = [
     "P2",
+    "Bound",
+    "ContinuousBound",
+    "DiscretisedGaussian",
     "EDMWeighting",
     "LearnedUncertainty",
     "LikelihoodWeighting",
     "MinSNR",
     "Weighting",
+    "bound_loss",
+    "continuous_bound",
     "data_weighting",
     "denoising_error",
     "denoising_loss",
+    "denoising_score_loss",
+    "exact_interval",
+    "explicit_loss",
+    "finite_difference_loss",
+    "fisher_divergence",
+    "gaussian_density",
+    "gaussian_probe",
+    "hybrid_loss",
+    "noise_last",
     "noise_weighting",
     "normalised",
     "output_weighting",
+    "published_last",
+    "rademacher_probe",
+    "random_term",
+    "score_of",
+    "sliced_loss",
+    "sliced_loss_reduced",
+    "sphere_probe",
+    "table_levels",
+    "tanh_interval",
+    "variational_bound",
     "velocity_weighting",
 ]

@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,14 +17,17 @@ from pushforward.numerics.broadcast import Scalar, expand
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """A time with its scales. Floats (float64) for a whole batch, or float64 tensors (B,), one per sample."""
+    """A time with its scales. Floats (float64) for a whole batch, or float64 tensors (B,), one per sample.
 
-    t: Scalar
-    alpha: Scalar
-    sigma: Scalar
+    Typed Any and not `Scalar`: rules that plan on a grid know their levels to be floats, denoisers take both.
+    """
+
+    t: Any
+    alpha: Any
+    sigma: Any
 
     @property
-    def log_ratio(self) -> Scalar:
+    def log_ratio(self) -> Any:
         """λ = log(α/σ), half the log-SNR: +∞ on clean data, −∞ where nothing of the data is left."""
         if isinstance(self.alpha, Tensor) or isinstance(self.sigma, Tensor):
             return torch.log(torch.as_tensor(self.alpha) / torch.as_tensor(self.sigma))
@@ -33,7 +36,7 @@ class Level:
         return math.log(self.alpha / self.sigma) if self.sigma > 0 else math.inf
 
     @property
-    def ratio(self) -> Scalar:
+    def ratio(self) -> Any:
         """σ/α, the noise level of EDM: 0 on clean data, ∞ where nothing of the data is left."""
         if isinstance(self.alpha, Tensor):
             return self.sigma / self.alpha

@@ -47,8 +47,8 @@ def _at(path: GaussianPath, times: Tensor, to_clean: bool) -> tuple[Level, ...]:
     return (*levels, CLEAN) if to_clean else levels
 
 
-def _ends(path: GaussianPath) -> tuple[float, float]:
-    """(λ at the noise end, λ at the data end), the first made finite."""
+def finite_ends(path: GaussianPath) -> tuple[float, float]:
+    """(λ at t_max, λ at t_min), the first made −6 where it is −∞."""
     ends = path.log_ratio(torch.tensor([path.t_max, path.t_min], dtype=torch.float64))
     return (_NOISE_END if torch.isinf(ends[0]) else float(ends[0])), float(ends[1])
 
@@ -89,7 +89,7 @@ class UniformLogSNR:
 
     def __call__(self, path: GaussianPath, steps: int, /) -> tuple[Level, ...]:
         count = _count(steps, self.to_clean)
-        first, last = _ends(path)
+        first, last = finite_ends(path)
         times = path.time(torch.linspace(first, last, count, dtype=torch.float64))
         return _at(path, _pin_ends(path, times), self.to_clean)
 
@@ -103,7 +103,7 @@ class Karras:
 
     def __call__(self, path: GaussianPath, steps: int, /) -> tuple[Level, ...]:
         count = _count(steps, self.to_clean)
-        first, last = _ends(path)
+        first, last = finite_ends(path)
         ends = torch.exp(-torch.tensor([first, last], dtype=torch.float64) / self.rho)
         ramp = torch.linspace(0, 1, count, dtype=torch.float64)
         ratio_root = ends[0] + ramp * (ends[1] - ends[0])
