@@ -105,7 +105,7 @@ class AdaptiveDPMSolver:
             if not bool(torch.isfinite(error).all()):
                 raise NumericalError("the denoiser returned numbers that are not finite; the adaptive solver stopped")
             accept = active & (error <= 1)
-            keep = expand(accept, x).bool() if x.ndim > 1 else accept
+            keep = torch.as_tensor(expand(accept, x)).bool()
             x, previous = torch.where(keep, high, x), torch.where(keep, low, previous)
             spent = spent + self.order * active
             at = torch.where(accept, torch.where(at + step >= end - 1e-12, end, at + step), at)

@@ -45,7 +45,7 @@ class ShiftedLogGrid:
         first, last = path.level(path.t_max), path.level(path.t_min)
         end = max(float(last.ratio), min(self.end, float(first.ratio) / 2))
         ends = [-math.log1p(self.offset / ratio) for ratio in (min(float(first.ratio), _FARTHEST), end)]
-        inside = torch.linspace(*ends, max(n, 2), dtype=torch.float64)[1:]
+        inside = torch.linspace(ends[0], ends[1], max(n, 2), dtype=torch.float64)[1:]
         times = path.time(torch.log(torch.expm1(-inside)) - math.log(self.offset))
         return (first, *path.levels(times)[: n - 1], CLEAN)
 

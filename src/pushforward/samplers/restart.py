@@ -68,9 +68,8 @@ class Restart:
                 f"{low.ratio:g} already: use more steps or a higher restart"
             )
         # History ends at a restart: each part is planned, and run, as if it began there.
-        before, after = self.step.plan(path, levels[: at + 1]), ()
-        if at + 1 < len(levels):
-            after = tuple(self.step.plan(path, levels[at:]))
+        before = self.step.plan(path, levels[: at + 1])
+        after = self.step.plan(path, levels[at:]) if at + 1 < len(levels) else ()
         down = tuple(self.step.plan(path, _down(path, high, low, self.steps)))
         scale = high.alpha / low.alpha
         spread = (high.sigma**2 - (scale * low.sigma) ** 2) ** 0.5
