@@ -20,6 +20,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -27,10 +28,9 @@ from torch import Tensor
 
 from pushforward.denoisers.denoiser import Denoiser
 from pushforward.errors import UserError
+from pushforward.numerics import quadrature
 from pushforward.numerics.random import Draws
 from pushforward.paths.gaussian import GaussianPath, Level
-
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(48)
 
 
 class Quantity(ABC):
@@ -178,17 +178,8 @@ Weights = Callable[[Sequence[float], Quantity, Level, Level], tuple[float, ...]]
 
 def interpolation_weights(nodes: Sequence[float], quantity: Quantity, t: Level, s: Level) -> tuple[float, ...]:
     """∫ density(λ) ℓ_j(λ) dλ over [λ_t, λ_s] for the Lagrange polynomials of the nodes, which start with λ_t."""
-    total = quantity.total(t, s)
-    if len(nodes) == 1:
-        return (total,)
-    half = (s.log_ratio - t.log_ratio) / 2
-    points = t.log_ratio + half * (_NODES + 1)
-    mass = half * _WEIGHTS * quantity.density(points, s)
-    others = []
-    for j in range(1, len(nodes)):
-        rest = [nodes[i] for i in range(len(nodes)) if i != j]
-        others.append(float(mass @ np.prod([(points - r) / (nodes[j] - r) for r in rest], axis=0)))
-    return (total - math.fsum(others), *others)
+    density = partial(quantity.density, s=s)
+    return quadrature.interpolation_weights(nodes, density, t.log_ratio, s.log_ratio, quantity.total(t, s))
 
 
 def published_weights(nodes: Sequence[float], quantity: Quantity, t: Level, s: Level) -> tuple[float, ...]:
