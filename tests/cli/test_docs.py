@@ -1,0 +1,63 @@
+"""The guides say what is true: command lines in them can be read, settings exist, links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from pushforward.cli.main import app
+from pushforward.config.presets import PRESETS
+from pushforward.config.read import read_config
+from pushforward.config.samplers import SAMPLERS
+from pushforward.config.schema import Config
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").glob("*.md"))]
+IDS = [page.name for page in PAGES]
+
+
+def command_lines(text: str) -> list[list[str]]:
+    """The lines of code blocks that call the program."""
+    lines = [line for block in re.findall(r"```\w*\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
+    found = [line.removeprefix("$ ") for line in lines if re.match(r"(\$ )?(pushforward|torchrun) ", line)]
+    tokens = [shlex.split(line.partition("  #")[0].partition(">")[0]) for line in found]
+    return [line[line.index("pushforward") + 1 :] for line in tokens]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_command_lines_can_be_read(page):
+    for tokens in command_lines(page.read_text(encoding="utf-8")):
+        if "DATA" not in tokens:
+            app().parse_args(tokens)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_settings_exist(page):
+    text = page.read_text(encoding="utf-8")
+    settings = re.findall(r"--set ([\w.]+=[^\s`]+)", text)
+    for setting in settings:
+        if setting != "a.b=c":
+            read_config([], [setting])
+    for block in re.findall(r"```toml\n(.*?)```", text, re.DOTALL):
+        read_config([tomllib.loads(block)])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_links_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+        missing = not (page.parent / link).exists()
+        # written by the demo and by the benchmarks
+        assert not missing or link in {"docs/images/demo.png", "benchmarks/RESULTS.md"}, link
+
+
+def test_every_setting_preset_and_sampler_is_in_the_guide():
+    text = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    config = Config().model_dump()
+    for section in ("data", "model", "training"):
+        for name in set(config[section]) - {"family"}:
+            assert re.search(rf"`{name}[`.]", text), name
+    assert all(f"`{name}`" in text for name in (*PRESETS, *SAMPLERS))
