@@ -23,7 +23,8 @@ from pushforward.denoisers import (
 )
 from pushforward.errors import UserError
 from pushforward.numerics.random import Draws
-from pushforward.paths import EDM, VP, Straight, Table, UniformLogSNR, linear_betas
+from pushforward.paths import CLEAN, EDM, VP, Straight, Table, UniformLogSNR, linear_betas
+from pushforward.samplers.ancestral import Ancestral, analytic
 
 S2 = 0.25
 
@@ -89,6 +90,29 @@ def test_the_limit_is_an_option_and_the_mean_is_untouched():
     assert WithVariance(denoiser, table)(x, level).var[0].item() == pytest.approx(4 * 1600 / 1601)
     assert WithVariance(denoiser, table, limit=1.0)(x, level).var[0].item() == 1.0
     assert torch.equal(WithVariance(denoiser, table)(x, level).noise, denoiser(x, level).noise)
+
+
+def final_variance(s2, limit, steps=10):
+    """Of Analytic-DPM on N(0, s²) over s², propagated exactly: every step is linear."""
+    table = Table.of_betas(linear_betas())
+    index = [round(1 + 999 * i / (steps - 1)) / 1000 for i in reversed(range(steps))]
+    levels = (*table.levels(index), CLEAN)
+    shares = [s2 * (v.alpha**2 + v.sigma**2) / (v.alpha**2 * s2 + v.sigma**2) for v in levels[:-1]]
+    known = VarianceTable(tuple(float(v.log_ratio) for v in levels[:-1]), tuple(shares))
+    denoiser = WithVariance(gaussian(table, s2, 1), known, limit)
+    variance, one = 1.0, torch.ones(1, 1, dtype=torch.float64)
+    for move in Ancestral(1.0, analytic).plan(table, levels):
+        estimate = denoiser.estimate(one, move.level)
+        scale = estimate.read(move.mean + move.state * move.level.alpha, move.state * move.level.sigma).item()
+        fresh = move.fresh**2 + move.spread * estimate.var.item() if move.random else 0.0
+        variance = scale**2 * variance + fresh
+    return variance / s2
+
+
+def test_the_published_limit_harms_data_of_another_scale_and_is_off_by_default():
+    assert final_variance(0.25, None) == pytest.approx(0.9996, abs=1e-5)
+    assert final_variance(4.0, None) == pytest.approx(1.0, abs=1e-4)
+    assert final_variance(4.0, 1.0) == pytest.approx(0.842, abs=1e-3)
 
 
 class ByLabel(nn.Module):

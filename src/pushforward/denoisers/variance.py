@@ -173,8 +173,8 @@ class BetaVariance:
 
     def __call__(self, level: Level, v: Tensor) -> Tensor:
         t = torch.as_tensor(level.t, dtype=torch.float64)
-        k = torch.round(t * len(self.table)).long().clamp(1, len(self.table)).cpu() - 1
-        columns = self._columns[k].reshape(-1, 4).to(v)
+        k = torch.round(t * len(self.table)).long().clamp(1, len(self.table)) - 1
+        columns = self._columns.to(k.device)[k].reshape(-1, 4).to(v)
         low, high, known, weight = (c.reshape(-1, *(1,) * (v.ndim - 1)) for c in columns.unbind(1))
         return (torch.exp(torch.lerp(low, high, (v + 1) / 2)) - known) / weight**2
 
