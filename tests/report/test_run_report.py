@@ -269,3 +269,12 @@ def test_tiles_are_small_and_keep_the_range(digits):
     assert np.array_equal(painted[:, :4], small[:, :4].repeat(3, -1))
     with pytest.raises(UserError, match="rows of numbers"):
         Tiler(load(np.random.default_rng(0).normal(size=(30, 2))).format).of_values(np.zeros((2, 2)))
+
+
+def test_restoring_items_one_by_one_or_together_is_the_same(smooth, digits, monkeypatch):
+    together = restorations(smooth, digits.train, digits.test, seed=0, steps=5)
+    monkeypatch.setattr("pushforward.report.restoration._AT_ONCE", 1)
+    alone = restorations(smooth, digits.train, digits.test, seed=0, steps=5)
+    for one, other in zip(together, alone, strict=True):
+        assert torch.allclose(one.draws, other.draws, atol=1e-3)
+        assert one.draws.shape == (12, 5, 1, 8, 8)

@@ -23,6 +23,9 @@ from pushforward.samplers.step import simulate
 _NOISE = 0.05
 """Standard deviation of the measurement noise, in model units: 2.5 % of the range of the pixels."""
 
+_AT_ONCE = 1 << 16
+"""Values of a batch whose gradients are taken together."""
+
 _SOLVER = Multistep(2, RenewedQuantity())
 """Of second order in the reverse SDE: with approximate guidance its bias is about half of the probability flow's."""
 
@@ -113,16 +116,19 @@ def _problems(truth: Tensor) -> Iterator[tuple[str, LinearOperator, Tensor | Non
 
 
 def _draw(generator: Generator, labels: Tensor | None, seen: Observation, count: int, seed: int, steps: int) -> Tensor:
-    """Draws (count, N, …) of the posterior, one item after the other so that memory stays small."""
+    """Draws (count, N, …) of the posterior, as many items at once as keep the gradients' memory small."""
     model, columns = generator.model, []
     law = isotropic_variance(model.prediction.sigma_data)
     levels = default_sampler(model.path, steps, model.prediction.sigma_data).grid(model.path, steps)
-    for i in range(len(seen.y)):
-        label = None if labels is None else labels[i : i + 1].expand(count)
+    together = max(1, _AT_ONCE // (count * seen.y[0].numel()))
+    for items in torch.arange(len(seen.y)).split(together):
+        label = None if labels is None else labels[items].repeat_interleave(count)
         prior: Denoiser = generator.conditioned(label)
-        observation = Observation(seen.operator, seen.y[i : i + 1], seen.sigma)
-        draws = Draws.of(seed, range(i * count, (i + 1) * count), "restored", model.device)
+        observation = Observation(seen.operator, seen.y[items].repeat_interleave(count, 0), seen.sigma)
+        numbers = range(int(items[0]) * count, (int(items[-1]) + 1) * count)
+        draws = Draws.of(seed, numbers, "restored", model.device)
         start = model.path.prior(draws.at("prior").normal(model.shape))
         with torch.no_grad():
-            columns.append(simulate(posterior(prior, observation, law), _SOLVER, start, levels, draws))
-    return torch.stack(columns, 1)
+            found = simulate(posterior(prior, observation, law), _SOLVER, start, levels, draws)
+        columns.append(found.unflatten(0, (len(items), count)).transpose(0, 1))
+    return torch.cat(columns, 1)
