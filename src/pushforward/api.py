@@ -74,8 +74,7 @@ def fit(
     if steps is not None or minutes is not None:
         changes |= {"steps": steps, "minutes": minutes}
     entries = {**config.model_dump(), "training": {**config.training.model_dump(), **changes}}
-    if not isinstance(source, Dataset):
-        entries["data"] = {**entries["data"], "source": str(source)}
+    entries["data"] = {**entries["data"], "source": _name_of(source, config)}
     config = read_config([entries])
     items = source if isinstance(source, Dataset) else load_data(config)
     outcome = train(config, items, out, network=network, start_from=start_from, observers=observers, restart=restart)
@@ -90,3 +89,11 @@ def load(path: str | Path, *, which: str = "best", network: nn.Module | None = N
 def stored(path: str | Path, which: str = "best") -> Stored:
     """What is stored with a run, without building its model. Raises UserError where there is none."""
     return read_stored(path, which)
+
+
+def _name_of(source: Dataset | str | Path, config: Config) -> str:
+    """Where the data can be read again: the path, or for a data set the configuration's path if it is of that name."""
+    if not isinstance(source, Dataset):
+        return str(source)
+    stated = config.data.source
+    return stated if source.name in (stated, Path(stated).expanduser().resolve().name) else source.name

@@ -48,11 +48,13 @@ class Stored:
 
     def data(self) -> Dataset:
         """The data that the run was trained on, read again. Raises UserError where it is gone or another."""
-        data = load_data(self.config)
+        try:
+            data = load_data(self.config)
+        except UserError as error:
+            raise UserError(f"the data of {self.path} cannot be read again: {error}") from None
         if data.fingerprint != self.about_data["fingerprint"]:
             raise UserError(
-                f"{self.config.data.source!r} is not what {self.path} was trained on: it has changed since, or the run "
-                "was given its data from Python; put back what it was, or pass the data from Python"
+                f"{self.config.data.source!r} has changed since {self.path} was trained on it: put back what it was"
             )
         return data
 
