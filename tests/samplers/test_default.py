@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from pushforward.denoisers import EDMPrediction, Mixture, MixtureDenoiser, NetworkDenoiser
+from pushforward.denoisers import Clipped, EDMPrediction, Guided, Mixture, MixtureDenoiser, NetworkDenoiser
 from pushforward.errors import UserError
 from pushforward.numerics.random import Draws
 from pushforward.paths import CLEAN, EDM, VP, Karras, Straight, UniformLogSNR
@@ -146,10 +146,14 @@ def test_it_is_of_fourth_order(bimodal, vp, orders):
     assert orders(bimodal(vp), step, (96, 192, 384))[-1] > 3.6
 
 
-def test_the_deviation_comes_from_the_prediction_of_a_network(gaussian, vp):
+def test_the_deviation_is_found_in_what_the_denoiser_holds(gaussian, vp):
     network = NetworkDenoiser(vp, torch.nn.Identity(), EDMPrediction(0.7))
     assert deviation(network) == 0.7
-    assert deviation(gaussian(vp)) == 0.5
+    assert deviation(Clipped(network)) == 0.7
+    assert deviation(Guided(Clipped(network), network, 2.0)) == 0.7
+    assert deviation(gaussian(vp, 0.3, 0.04)) == pytest.approx(0.2)
+    assert deviation(gaussian(vp, 0.3, 0.0)) == 0.5
+    assert deviation(object()) == 0.5
 
 
 def test_impossible_settings_are_refused(vp):

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pushforward.denoisers.denoiser import Denoiser, NetworkDenoiser
+from pushforward.denoisers.guidance import Guided
+from pushforward.denoisers.oracle import MixtureDenoiser
+from pushforward.denoisers.wrappers import Wrapper
 from pushforward.errors import UserError
 from pushforward.numerics.random import Draws
 from pushforward.paths.gaussian import GaussianPath
@@ -55,5 +58,13 @@ def default_sampler(path: GaussianPath, evaluations: int, sigma_data: float = _U
 
 
 def deviation(denoiser: Denoiser) -> float:
-    """σ_data of a trained network's prediction, 0.5 for any other denoiser."""
-    return denoiser.prediction.sigma_data if isinstance(denoiser, NetworkDenoiser) else _USUAL_DEVIATION
+    """σ_data: a network's own, an exact mixture's, that of the denoiser inside a wrapper; 0.5 where none is known."""
+    if isinstance(denoiser, Wrapper):
+        return deviation(denoiser.inner)
+    if isinstance(denoiser, Guided):
+        return deviation(denoiser.conditional)
+    if isinstance(denoiser, NetworkDenoiser):
+        return denoiser.prediction.sigma_data
+    if isinstance(denoiser, MixtureDenoiser):
+        return float(denoiser.mixture.covariance().diagonal().mean().sqrt()) or _USUAL_DEVIATION
+    return _USUAL_DEVIATION
