@@ -154,7 +154,7 @@ def build_model(
     sigma = config.sigma_data or 1.0
     if network is None:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # of the CPU alone: that is the state which is put back
             network = build_network(config.network, shape, classes)
     prediction = _PREDICTIONS[config.prediction](sigma)
     return Diffusion(
