@@ -48,6 +48,8 @@ def test_later_layers_win_and_settings_win_over_all(tmp_path):
 def test_changing_the_kind_of_a_section_forgets_the_entries_of_the_old_kind():
     config = read_config([{"model": {"path": {"kind": "edm", "sigma_max": 3.0}}}], ["model.path=vp"])
     assert config.model.path.kind == "vp" and not hasattr(config.model.path, "sigma_max")
+    in_any_order = read_config([], ["model.network.blocks=1", "model.network=unet"])
+    assert in_any_order.model.network.blocks == 1
     assert read_config([], ["model.path.sigma_max=3"]).model.path.sigma_max == 3
 
 
@@ -96,6 +98,9 @@ def test_an_unknown_preset_names_those_there_are():
         ({"model": {"path": {"kind": "vp", "beta_min": -1}}}, "model.path.beta_min is -1; it should be greater than 0"),
         ({"training": {"ema_lengths": [0.1, "x"]}}, "training.ema_lengths"),
         ({"training": []}, "training"),
+        ({"model": {"network": {"blocks": 2}}}, "model.network.blocks is a setting where model.network.kind is unet"),
+        ({"model": {"network": {"kind": "mlp", "blocks": 2}}}, "where model.network.kind is unet"),
+        ({"model": {"network": {"kind": "mlp", "blokcs": 2}}}, "possible: kind, width, depth"),
         ({"data": {"validation": 1.5}}, "data.validation"),
     ],
 )

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pushforward.config.schema import Config
 from pushforward.errors import UserError
 
+_WITH_KINDS = {("model", "path"), ("model", "network")}
 _LARGEST = 1 << 20
 """Bytes: no configuration of a run is longer than a mebibyte."""
 
@@ -68,12 +69,16 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_settings(entries: Mapping[str, Any], settings: Iterable[str]) -> dict[str, Any]:
-    """Entries with `a.b=c` settings applied in order. `a.path=vp` names the kind of a section that has kinds."""
-    out = dict(entries)
-    for text in settings:
-        keys, value = parse_setting(text)
-        if len(keys) >= 2 and keys[-1] in {"path", "network"} and isinstance(value, str):
-            value = {"kind": value}
+    """Entries with `a.b=c` settings applied, kinds of sections first, else in order.
+
+    `model.path=vp` names the kind of a section that has kinds.
+    """
+    out, parsed = dict(entries), [parse_setting(text) for text in settings]
+    parsed = [
+        ((*keys, "kind"), value) if keys in _WITH_KINDS and isinstance(value, str) else (keys, value)
+        for keys, value in parsed
+    ]
+    for keys, value in sorted(parsed, key=lambda setting: setting[0][-1] != "kind"):
         nested: Any = value
         for key in reversed(keys):
             nested = {key: nested}
@@ -102,10 +107,13 @@ def _explain(error: ValidationError) -> str:
     problems = error.errors(include_url=False)
     unknown = [p for p in problems if p["type"] == "extra_forbidden"]
     problem = (unknown or problems)[0]
-    names, known = _walk([str(part) for part in problem["loc"]])
+    names, known, elsewhere = _walk([str(part) for part in problem["loc"]])
     name = ".".join(names)
     if problem["type"] == "extra_forbidden":
+        section = ".".join(names[:-1])
         near = difflib.get_close_matches(names[-1], known, n=1, cutoff=0.5)
+        if elsewhere:
+            return f"{name} is a setting where {section}.kind is {' or '.join(elsewhere)}; give that too"
         hint = f"did you mean {'.'.join([*names[:-1], near[0]])}?" if near else f"possible: {', '.join(known)}"
         return f"{name} is not a setting; {hint}"
     if problem["type"] == "union_tag_invalid":
@@ -119,20 +127,29 @@ def _explain(error: ValidationError) -> str:
     return f"{name} is {given[:80]}; {message[0].lower() + message[1:]}"
 
 
-def _walk(location: Sequence[str]) -> tuple[list[str], list[str]]:
-    """(a location without the tags of unions and types, the fields of the section that holds its last entry)."""
+def _walk(location: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
+    """What a location that pydantic gives means.
+
+    Returns the location without the tags of unions and types, the fields of the section that holds its last entry, and
+    the other kinds of this section that have an entry of that name.
+    """
     section: Any = Config
     names: list[str] = []
-    known = list(Config.model_fields)
+    known, kinds = list(Config.model_fields), dict[str, type[BaseModel]]()
     for part in location:
         if _is_section(section):
             names.append(part)
             known = list(section.model_fields)
             section = section.model_fields[part].annotation if part in section.model_fields else None
+            kinds = kinds if part not in known else {}
         else:
-            members = [m for m in get_args(section) if _is_section(m) and "kind" in m.model_fields]
-            section = next((m for m in members if m.model_fields["kind"].default == part), None)
-    return names, known
+            kinds = {m.model_fields["kind"].default: m for m in get_args(section) if _has_kind(m)}
+            section = kinds.get(part)
+    return names, known, [kind for kind, member in kinds.items() if names[-1] in member.model_fields]
+
+
+def _has_kind(value: Any) -> bool:
+    return _is_section(value) and "kind" in value.model_fields
 
 
 def _is_section(value: Any) -> bool:
