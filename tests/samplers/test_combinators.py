@@ -61,7 +61,7 @@ EVERY_COST = [
 ]
 
 
-@pytest.mark.parametrize("step", EVERY_COST, ids=repr)
+@pytest.mark.parametrize("step", EVERY_COST)
 @pytest.mark.parametrize("finish", [None, half_denoised])
 def test_a_step_costs_what_it_declares(step, finish, bimodal, vp, draws):
     levels = UniformLogSNR(to_clean=finish is None)(vp, 20)
@@ -70,7 +70,7 @@ def test_a_step_costs_what_it_declares(step, finish, bimodal, vp, draws):
     assert counting.calls == evaluations(step, vp, levels, finish)
 
 
-@pytest.mark.parametrize("step", EVERY_COST[:7], ids=repr)
+@pytest.mark.parametrize("step", EVERY_COST[:7])
 @pytest.mark.parametrize("budget", [7, 20, 50])
 def test_steps_for_spends_as_much_of_a_budget_as_fits(step, budget, vp):
     grid = Uniform()

@@ -80,7 +80,7 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize("path", [VP(), EDM()], ids=repr)
+@pytest.mark.parametrize("path", [VP(), EDM()])
 def test_no_other_sampler_is_better_at_any_budget(path):
     budgets = (6, 10, 20, 50)
     ours = errors(path, by_default, budgets)
@@ -95,7 +95,7 @@ def test_on_vp_the_error_at_100_evaluations_is_below_1e_4():
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 20, 100])
-@pytest.mark.parametrize("path", [VP(), EDM(), Straight()], ids=repr)
+@pytest.mark.parametrize("path", [VP(), EDM(), Straight()])
 def test_the_budget_is_spent_exactly(path, n, gaussian, draws):
     sampler = default_sampler(path, n, 0.5)
     levels = sampler.grid(path, n)

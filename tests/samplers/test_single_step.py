@@ -27,7 +27,6 @@ from pushforward.samplers import (
 @pytest.mark.parametrize(
     ("step", "order"),
     [(SingleStep(1), 1), (DPMSolver2S, 2), (DPMSolverPP2S, 2), (DPMSolver3S, 3), (DPMSolverPP3S, 3)],
-    ids=repr,
 )
 def test_measured_order(step, order, bimodal, vp, orders):
     assert orders(bimodal(vp), step, (96, 192, 384), per_step=order)[-1] == pytest.approx(order, abs=0.1)

@@ -129,8 +129,8 @@ def test_annealing_finds_the_weights_of_far_modes_and_langevin_alone_does_not(dr
     assert abs(found["alone"] - 0.8) > 0.2
 
 
-@pytest.mark.parametrize("path", [VP(), VE(0.01, 5.0), SubVP(), EDM(0.01, 5.0), CosineVP(t_max=0.95)], ids=repr)
-@pytest.mark.parametrize("step", [EulerMaruyama(), ReverseDiffusion(), DDPM], ids=repr)
+@pytest.mark.parametrize("path", [VP(), VE(0.01, 5.0), SubVP(), EDM(0.01, 5.0), CosineVP(t_max=0.95)])
+@pytest.mark.parametrize("step", [EulerMaruyama(), ReverseDiffusion(), DDPM])
 def test_the_reverse_sde_is_of_first_order_in_the_variance(path, step, gaussian, propagate):
     denoiser, end = gaussian(path, 0.3, 0.25), path.level(path.t_min)
     exact = end.alpha**2 * 0.25 + end.sigma**2
