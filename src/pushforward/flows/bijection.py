@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class Bijection(ABC):
@@ -21,15 +22,79 @@ class Bijection(ABC):
     def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """(x (B, …), log |det ∂x/∂y| (B,)) of y (B, …): the negative of the forward one at x."""
 
+    def given(self, context: Tensor | None) -> Bijection:
+        """The bijection under conditions (B, c); one that takes none is itself."""
+        return self
 
-class Inverse(Bijection):
+
+class Layer(nn.Module, Bijection):
+    """A bijection with parameters, under conditions (B, c) if it was built for them."""
+
+    @abstractmethod
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]: ...
+
+    @abstractmethod
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]: ...
+
+    def given(self, context: Tensor | None) -> Bijection:
+        return self if context is None else Given(self, context)
+
+    def initialise(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Set what is set from data (`ActNorm`), in place, and return y. Nothing else ever calls it."""
+        return self(x, context)[0]
+
+
+@dataclass(frozen=True)
+class Given(Bijection):
+    """A layer under these conditions."""
+
+    layer: Layer
+    context: Tensor
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.layer(x, self.context)
+
+    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        return self.layer.inverse(y, self.context)
+
+
+class Inverse(Layer):
     """A bijection the other way round."""
 
     def __init__(self, bijection: Bijection) -> None:
+        super().__init__()
         self.bijection = bijection
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return self.bijection.inverse(x)
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.bijection.given(context).inverse(x)
 
-    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        return self.bijection.forward(y)
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.bijection.given(context).forward(y)
+
+
+class Chain(Layer):
+    """One bijection after the other: the log-determinants add up."""
+
+    def __init__(self, *bijections: Bijection) -> None:
+        super().__init__()
+        self.bijections = bijections
+        self.layers = nn.ModuleList(part for part in bijections if isinstance(part, nn.Module))
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        total = x.new_zeros(len(x))
+        for part in self.bijections:
+            x, log_det = part.given(context).forward(x)
+            total = total + log_det
+        return x, total
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        total = y.new_zeros(len(y))
+        for part in reversed(self.bijections):
+            y, log_det = part.given(context).inverse(y)
+            total = total + log_det
+        return y, total
+
+    def initialise(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        for part in self.bijections:
+            x = part.initialise(x, context) if isinstance(part, Layer) else part.forward(x)[0]
+        return x

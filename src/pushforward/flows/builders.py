@@ -1,0 +1,157 @@
+"""Flows assembled: the ones that have names."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pushforward.errors import UserError
+from pushforward.flows.actnorm import ActNorm
+from pushforward.flows.bases import Base, StandardGaussian
+from pushforward.flows.bijection import Bijection, Chain, Inverse
+from pushforward.flows.elementwise import Autoregressive, Coupling, Elementwise
+from pushforward.flows.flow import Flow
+from pushforward.flows.images import ChannelNet, Multiscale, scales
+from pushforward.flows.linear import LU, Reverse
+from pushforward.flows.scalar import Affine, ScalarMap, Shift
+from pushforward.flows.spline import Spline
+from pushforward.networks.made import MADE, ColumnMLP
+from pushforward.numerics.random import key, normal
+
+HIDDEN = (128, 128)
+SPLINE = Spline()
+AFFINE = Affine()
+
+
+def autoregressive(
+    features: int, rule: ScalarMap, transforms: int, hidden: Sequence[int] = HIDDEN, context: int = 0
+) -> Chain:
+    """Autoregressive layers, the order of the features reversed between them."""
+    _check(features, transforms)
+    layers: list[Bijection] = []
+    for i in range(transforms):
+        layers += [Reverse()] if i else []
+        layers.append(Autoregressive(rule, MADE(features, rule.count, hidden, context)))
+    return Chain(*layers)
+
+
+def couplings(
+    features: int, rule: ScalarMap, transforms: int, hidden: Sequence[int] = HIDDEN, context: int = 0
+) -> Chain:
+    """Couplings that move the second half given the first and the first given the second, in turns.
+
+    A single feature has nothing to be coupled to: its map depends on the condition alone.
+    """
+    _check(features, transforms)
+    if features == 1:
+        return Chain(*(Coupling(rule, ColumnMLP(0, 1, rule.count, hidden, context), 0) for _ in range(transforms)))
+    split, layers = features // 2, []
+    for i in range(transforms):
+        kept = features - split if i % 2 else split
+        net = ColumnMLP(kept, features - kept, rule.count, hidden, context)
+        layers.append(Coupling(rule, net, split, flip=bool(i % 2)))
+    return Chain(*layers)
+
+
+def maf(
+    features: int, transforms: int = 5, hidden: Sequence[int] = HIDDEN, context: int = 0, *, base: Base | None = None
+) -> Flow:
+    """Masked autoregressive flow (Papamakarios et al. 2017): fast densities, samples feature by feature."""
+    return Flow(_base(base, features), autoregressive(features, Affine(), transforms, hidden, context))
+
+
+def iaf(
+    features: int, transforms: int = 5, hidden: Sequence[int] = HIDDEN, context: int = 0, *, base: Base | None = None
+) -> Flow:
+    """Inverse autoregressive flow (Kingma et al. 2016): fast samples, densities feature by feature."""
+    return Flow(_base(base, features), Inverse(autoregressive(features, Affine(), transforms, hidden, context)))
+
+
+def nsf(
+    features: int,
+    transforms: int = 5,
+    hidden: Sequence[int] = HIDDEN,
+    context: int = 0,
+    *,
+    spline: Spline = SPLINE,
+    base: Base | None = None,
+) -> Flow:
+    """Neural spline flow, autoregressive (Durkan et al. 2019). Standardise the data: outside ±bound it is linear."""
+    return Flow(_base(base, features), autoregressive(features, spline, transforms, hidden, context))
+
+
+def coupling_nsf(
+    features: int,
+    transforms: int = 5,
+    hidden: Sequence[int] = HIDDEN,
+    context: int = 0,
+    *,
+    spline: Spline = SPLINE,
+    base: Base | None = None,
+) -> Flow:
+    """Neural spline flow with couplings: densities and samples alike in one pass per layer."""
+    return Flow(_base(base, features), couplings(features, spline, transforms, hidden, context))
+
+
+def realnvp(
+    features: int, transforms: int = 5, hidden: Sequence[int] = HIDDEN, context: int = 0, *, base: Base | None = None
+) -> Flow:
+    """Affine couplings (Dinh et al. 2017), log-scales bounded."""
+    return Flow(_base(base, features), couplings(features, Affine(), transforms, hidden, context))
+
+
+def nice(
+    features: int, transforms: int = 5, hidden: Sequence[int] = HIDDEN, context: int = 0, *, base: Base | None = None
+) -> Flow:
+    """Additive couplings and one scale per feature (Dinh et al. 2015)."""
+    chain = couplings(features, Shift(), transforms, hidden, context)
+    return Flow(_base(base, features), Chain(*chain.bijections, Elementwise(Affine(), features)))
+
+
+def glow(
+    shape: Sequence[int],
+    levels: int = 2,
+    steps: int = 4,
+    width: int = 64,
+    context: int = 0,
+    *,
+    rule: ScalarMap = AFFINE,
+    base: Base | None = None,
+) -> Flow:
+    """Images (C, H, W) (Kingma & Dhariwal 2018): per step actnorm, 1×1 convolution and coupling; half leaves per level.
+
+    Call `Flow.initialise` on a batch before training. Pixels must be continuous: dequantised, on the whole line.
+    """
+    bijections, leaving = [], []
+    for channels, _, _ in scales(shape, levels):
+        half = channels // 2
+        parts: list[Bijection] = []
+        for i in range(steps):
+            net = ChannelNet(half, half, rule.count, width, context)
+            parts += [ActNorm(channels), LU(channels, _rotation(channels, i)), Coupling(rule, net, half)]
+        bijections.append(Chain(*parts))
+        leaving.append(Coupling(Affine(), ChannelNet(half, half, 2, width, context), half))
+    return Flow(_base(base, math.prod(shape)), Multiscale(shape, bijections, leaving[:-1]))
+
+
+def _rotation(channels: int, seed: int) -> Tensor:
+    """A random rotation or reflection, the same for the same seed."""
+    draws = normal(torch.tensor([key("rotation", seed)]), (channels, channels), torch.float64)[0]
+    return torch.linalg.qr(draws).Q.float()
+
+
+def _base(base: Base | None, features: int) -> Base:
+    if features < 1:
+        raise UserError(f"A flow needs at least one feature; got features={features}.")
+    if base is not None and tuple(base.shape) != (features,):
+        raise UserError(f"The base density has shape {tuple(base.shape)}, but the flow has {features} features.")
+    return StandardGaussian((features,)) if base is None else base
+
+
+def _check(features: int, transforms: int) -> None:
+    for name, value in (("features", features), ("transforms", transforms)):
+        if value < 1:
+            raise UserError(f"A flow needs at least one of each; got {name}={value}.")

@@ -1,0 +1,35 @@
+"""What flows refuse at their boundary, in one sentence each."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pushforward.errors import UserError
+
+
+def _watched(x: Tensor) -> bool:
+    """Looking at values makes an accelerator wait and breaks a compiled graph; there the caller's loss tells."""
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def _first(wrong: Tensor) -> str:
+    """Where the first true entry is, in words."""
+    row, *rest = wrong.nonzero()[0].tolist()
+    return f"sample {row}" + (f", entry {rest[0] if len(rest) == 1 else tuple(rest)}" if rest else "")
+
+
+def check_finite(x: Tensor, name: str) -> None:
+    if _watched(x) and not bool(torch.isfinite(x).all()):
+        wrong = ~torch.isfinite(x)
+        value = x[wrong][0].item()
+        raise UserError(f"The {name} holds {value} at {_first(wrong)}; remove or replace numbers that are not finite.")
+
+
+def check_domain(x: Tensor, inside: Tensor, domain: str) -> None:
+    """Refuse numbers outside the domain of a bijection; `inside` has the leading dimensions of x."""
+    if _watched(x) and not bool(inside.all()):
+        wrong = ~inside
+        value = x[wrong][0].detach()
+        shown = f"{value.item():.6g}" if value.ndim == 0 else f"{[round(v, 6) for v in value.tolist()]}"
+        raise UserError(f"The value {shown} at {_first(wrong)} is outside the domain of this bijection, {domain}.")

@@ -1,0 +1,62 @@
+"""Increasing maps of one number, with parameters from outside: what couplings and autoregressive layers apply.
+
+Parameters have one more dimension than what they act on, in front: (count, …). With the samples last, an operation on
+one parameter of all elements is an operation on one piece of memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from pushforward.errors import UserError
+
+
+class ScalarMap(Protocol):
+    """x (…) ↦ (y (…), log dy/dx (…)) under parameters (count, …), and its inverse; all zeros are the identity."""
+
+    @property
+    def count(self) -> int: ...
+
+    def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]: ...
+
+    def inverse(self, y: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]: ...
+
+
+@dataclass(frozen=True)
+class Shift:
+    """y = x + t (NICE, Dinh et al. 2015)."""
+
+    count: int = 1
+
+    def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        return x + parameters[0], torch.zeros_like(x)
+
+    def inverse(self, y: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        return y - parameters[0], torch.zeros_like(y)
+
+
+@dataclass(frozen=True)
+class Affine:
+    """y = x eˢ + t with |s| < bound, s = bound · tanh(raw / bound)."""
+
+    bound: float = 3.0
+    count: int = 2
+
+    def __post_init__(self) -> None:
+        if not self.bound > 0:
+            raise UserError(f"The bound of a log-scale must be positive; got {self.bound}.")
+
+    def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        log_scale = self._log_scale(parameters)
+        return torch.addcmul(parameters[0], x, log_scale.exp()), log_scale
+
+    def inverse(self, y: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        log_scale = -self._log_scale(parameters)
+        return (y - parameters[0]) * log_scale.exp(), log_scale
+
+    def _log_scale(self, parameters: Tensor) -> Tensor:
+        return torch.tanh(parameters[1] / self.bound) * self.bound
