@@ -235,7 +235,7 @@ def test_the_moments_of_gaussian_data_come_out(step_name, path_name, gaussian):
 PREDICTIONS = [NoisePrediction, DataPrediction, VPrediction, ScorePrediction, FlowPrediction, EDMPrediction]
 
 
-@pytest.mark.parametrize(("path_name", "prediction"), itertools.product(PATHS, PREDICTIONS))
+@pytest.mark.parametrize(("path_name", "prediction"), list(itertools.product(PATHS, PREDICTIONS)))
 def test_every_prediction_with_every_step_equals_the_oracle(path_name, prediction, gaussian):
     """A network that predicts perfectly, in any of the six ways, is sampled as the exact denoiser is."""
     path = PATHS[path_name]
