@@ -67,6 +67,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "pushforward.cli.check:check",
         "pushforward check photos/\n  pushforward check table.csv --label-column kind",
     ),
+    "verify": (
+        "pushforward.cli.verify:verify",
+        "pushforward verify\n  pushforward verify --only T08 --json\n  pushforward verify --plot orders.html",
+    ),
     "doctor": ("pushforward.cli.doctor:doctor", "pushforward doctor\n  pushforward doctor --json"),
 }
 """Name -> (where it is, its examples)."""
@@ -100,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code. Errors are one sentence, `error: …`, on the standard error."""
     tokens = [str(token) for token in (sys.argv[1:] if argv is None else argv)]
     try:
-        app()(tokens)
+        code = app()(tokens)
         sys.stdout.flush()
     except BrokenPipeError:  # `pushforward info RUN | head`: the reader has seen enough
         _close_stdout()
@@ -117,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         kind = type(error).__name__
         return _fail(tokens, f"unexpected {kind}: {error}. This is a fault of pushforward; --debug shows where", 1)
-    return 0
+    return code if isinstance(code, int) else 0  # a command that ran may have found that something is not right
 
 
 def _fail(tokens: Sequence[str], sentence: str, code: int) -> int:

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -42,7 +42,7 @@ class Common:
             for line in lines:
                 print(line, file=sys.stderr, flush=True)
 
-    def result(self, values: Mapping[str, Any], *lines: str) -> None:
+    def result(self, values: Mapping[str, Any] | Sequence[Any], *lines: str) -> None:
         """The result: for a program with --json, else for a person."""
         if os.environ.get("RANK", "0") != "0":
             return

@@ -1,0 +1,43 @@
+"""The identities of the tutorial as checks that run: `pushforward verify`, or here `[check() for check in CHECKS]`.
+
+Each topic is a file with a tuple `CHECKS`. To add some, add to a tuple, or a file and its name to `TOPICS`.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from pushforward.verification import (
+    ancestral,
+    bound,
+    estimates,
+    forward,
+    guidance,
+    langevin,
+    likelihood,
+    misprints,
+    processes,
+    score_matching,
+    solvers,
+)
+from pushforward.verification.check import Check, Finding, Row
+
+TOPICS: tuple[ModuleType, ...] = (
+    likelihood,
+    forward,
+    bound,
+    estimates,
+    score_matching,
+    langevin,
+    processes,
+    ancestral,
+    solvers,
+    guidance,
+    misprints,
+)
+CHECKS: tuple[Check, ...] = tuple(
+    sorted((check for topic in TOPICS for check in topic.CHECKS), key=lambda check: check.tutorial)
+)
+"""All checks, by section of the tutorial."""
+
+__all__ = ["CHECKS", "TOPICS", "Check", "Finding", "Row"]
