@@ -1,0 +1,128 @@
+"""Operators of the user's own: callables, `matvec` and `rmatvec` (SciPy, PyLops), `A` and `A_adjoint` (DeepInverse)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pushforward.errors import UserError
+from pushforward.inverse.operators.operator import LinearOperator, Operator, Shape
+from pushforward.inverse.operators.radon import with_adjoint
+
+Map = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Function(LinearOperator):
+    """A linear map given by a callable on batches (B, *shape); its adjoint given too, or taken by differentiation."""
+
+    forward: Map
+    shape: Shape
+    backward: Map | None = None
+    complex_items: bool = False
+
+    @property
+    def x_shape(self) -> Shape:
+        return tuple(self.shape)
+
+    @property
+    def x_complex(self) -> bool:
+        return self.complex_items
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if tuple(x.shape[1:]) != self.x_shape:
+            raise UserError(f"this operator takes items of shape {self.x_shape}, and {tuple(x.shape[1:])} was given")
+        if x.is_complex() and not self.complex_items:
+            raise UserError("this operator acts on real items, and complex ones were given: say complex_items=True")
+        return self.forward(x)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        if self.backward is not None:
+            return self.backward(y)
+        dtype = y.dtype
+        if self.complex_items != y.is_complex():
+            dtype = torch.empty((), dtype=y.dtype).real.dtype
+            dtype = dtype if not self.complex_items else torch.complex(*torch.zeros(2, 1, dtype=dtype)).dtype
+        with torch.inference_mode(False), torch.enable_grad():
+            state = torch.zeros(len(y), *self.shape, dtype=dtype, device=y.device, requires_grad=True)
+            (x,) = torch.autograd.grad(self.forward(state), state, y.detach().clone())
+        return x
+
+
+@dataclass(frozen=True, eq=False)
+class NonLinear(Operator):
+    """A map given by a callable on batches, and its pseudo-inverse where there is one; derivatives by autograd."""
+
+    forward: Map
+    inverse: Map | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.forward(x)
+
+    def pseudo_inverse(self, y: Tensor, near: Tensor | None = None) -> Tensor:
+        if self.inverse is None:
+            raise UserError("this operator was given without a pseudo-inverse: NonLinear(forward, inverse)")
+        return self.inverse(y)
+
+
+@dataclass(frozen=True, eq=False)
+class _Arrays:
+    """`matvec` or `rmatvec` on NumPy vectors as a map of batches of tensors, one item after the other."""
+
+    times: Callable[[np.ndarray], np.ndarray]
+    shape: Shape
+
+    def __call__(self, x: Tensor) -> Tensor:
+        rows = [np.asarray(self.times(row)) for row in x.detach().cpu().reshape(len(x), -1).numpy()]
+        y = torch.from_numpy(np.stack(rows)).reshape(len(x), *self.shape)
+        precision = torch.empty((), dtype=x.dtype).real.dtype
+        if y.is_complex():
+            return y.to(x.device, torch.complex128 if precision == torch.float64 else torch.complex64)
+        return y.to(x.device, precision)
+
+
+def as_operator(
+    given: Any, shape: Shape | None = None, *, complex_items: bool = False, tolerance: float | None = 1e-6
+) -> LinearOperator:
+    """Any linear operator of items of `shape` as one of ours, proved by `check` in double precision.
+
+    Taken are: a LinearOperator; an object with `A` and `A_adjoint` on batches of tensors; one with `matvec` and
+    `rmatvec` on NumPy vectors (of `shape`, or its own `dims` and `dimsd`); a callable on batches of tensors, whose
+    adjoint is taken by differentiation. With tolerance=None nothing is checked (operators in single precision need
+    about 1e-4). Raises UserError, which names the relative error, for an adjoint that is not one.
+    """
+    operator = _wrapped(given, shape, complex_items)
+    if tolerance is not None:
+        operator.check(shape, tolerance)
+    return operator
+
+
+def _wrapped(given: Any, shape: Shape | None, complex_items: bool) -> LinearOperator:
+    if isinstance(given, LinearOperator):
+        return given
+    if hasattr(given, "matvec") and hasattr(given, "rmatvec"):
+        return _of_vectors(given, shape, complex_items)
+    if shape is None:
+        raise UserError("say of what shape one item is, for example as_operator(A, shape=(1, 28, 28))")
+    if hasattr(given, "A") and hasattr(given, "A_adjoint"):
+        return Function(given.A, tuple(shape), given.A_adjoint, complex_items)
+    if callable(given):
+        return Function(given, tuple(shape), None, complex_items)
+    raise UserError(
+        f"an operator is a callable, or has A and A_adjoint, or matvec and rmatvec; got {type(given).__name__}"
+    )
+
+
+def _of_vectors(given: Any, shape: Shape | None, complex_items: bool) -> LinearOperator:
+    m, n = given.shape
+    item = tuple(shape) if shape is not None else tuple(getattr(given, "dims", (n,)))
+    image = tuple(getattr(given, "dimsd", (m,)))
+    if int(np.prod(item)) != n:
+        raise UserError(f"an operator of {n} numbers does not take items of shape {item}")
+    ahead, back = _Arrays(given.matvec, image), _Arrays(given.rmatvec, item)
+    return Function(lambda x: with_adjoint(x, ahead, back), item, lambda y: with_adjoint(y, back, ahead), complex_items)
