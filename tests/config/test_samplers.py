@@ -9,8 +9,10 @@ import pushforward as pf
 from pushforward.config.build import build_model, describe_model, human_count, resolve
 from pushforward.config.presets import PRESETS
 from pushforward.config.samplers import SAMPLERS, build_sampler
+from pushforward.denoisers.variance import VarianceTable
 from pushforward.errors import UserError
 from pushforward.models.generator import Generator
+from pushforward.samplers.step import move_is_random
 
 
 @pytest.fixture(scope="module")
@@ -19,12 +21,15 @@ def items():
     return pf.dataset(values)
 
 
+VARIANCE = VarianceTable((-3.0, 0.0, 3.0), (0.3, 0.4, 0.9))
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_every_sampler_with_every_preset(items, preset, name):
     config = resolve(pf.configure("model.network=mlp", "model.network.width=8", preset=preset), items)
-    generator = Generator(build_model(config.model, items.shape, 0), items.format)
-    sampler = build_sampler(name, generator.model, 6)
+    generator = Generator(build_model(config.model, items.shape, 0), items.format, VARIANCE)
+    sampler = build_sampler(name, generator.model, 6, VARIANCE)
     try:
         samples = generator.sample(3, steps=6, sampler=sampler)
     except UserError as error:
@@ -34,6 +39,37 @@ def test_every_sampler_with_every_preset(items, preset, name):
         assert samples.values.shape == (3, 3)
         again = generator.sample(2, steps=6, sampler=sampler, first=1)
         assert abs(again.values - samples.values[1:]).max() < 1e-3
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_names_say_what_samplers_do(items, name):
+    model = build_model(
+        resolve(pf.configure("model.network=mlp", "model.network.width=8"), items).model, items.shape, 0
+    )
+    entry, network = SAMPLERS[name], Counted(model.network)
+    model.network = network
+    generator = Generator(model, items.format, VARIANCE)
+    sampler = build_sampler(name, model, 24, VARIANCE)
+    generator.sample(2, steps=24, sampler=sampler)
+    assert entry.adaptive or 22 <= network.calls <= 24
+    if not entry.adaptive:
+        moves = sampler.step.plan(model.path, sampler.grid(model.path, 8))
+        assert any(map(move_is_random, moves)) == entry.random
+
+
+class Counted(torch.nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner, self.calls = inner, 0
+
+    def forward(self, *args, **conditions):
+        self.calls += 1
+        return self.inner(*args, **conditions)
+
+
+def test_a_sampler_that_needs_the_variance_says_so():
+    with pytest.raises(UserError, match=r"with_variance"):
+        build_sampler("analytic-ddpm", None, 3)
 
 
 def test_an_unknown_sampler_names_the_nearest():

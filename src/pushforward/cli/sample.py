@@ -43,10 +43,13 @@ def sample(
 ) -> None:
     """Draw samples from a run and write them in the form of the data."""
     from pushforward import api
-    from pushforward.config.samplers import build_sampler
+    from pushforward.config.samplers import build_sampler, named
 
+    entry = named(sampler)
     found = api.load(run, which=which, device=device)
-    chosen = build_sampler(sampler, found.generator.model, steps)
+    if entry.needs_variance:
+        found = found.with_variance()
+    chosen = build_sampler(sampler, found.generator.model, steps, found.generator.variance)
     labels = [label[i % len(label)] for i in range(number)] if label else None
     began = time.perf_counter()
     with Bar(common, "sampling", number) as progress:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,11 @@ from pushforward.data.dataset import Dataset
 from pushforward.data.format import Format
 from pushforward.errors import UserError
 from pushforward.models.generator import Generator
-from pushforward.training.checkpoint import Checkpoint, initialise_from, load_weights
+from pushforward.training.checkpoint import SUFFIX, Checkpoint, initialise_from, load_weights
 from pushforward.training.folder import find_checkpoint
 from pushforward.training.loop import Outcome, fit
 from pushforward.training.observers import Observer
+from pushforward.training.variances import read_variances, variances_on, write_variances
 
 SCHEMA = 1
 """The version of what is stored; readers accept every version up to their own."""
@@ -66,6 +67,24 @@ class Run(Stored):
     weights: str
     generator: Generator
     outcome: Outcome | None = None
+
+    def with_variance(self) -> Run:
+        """The run whose generator knows Var[x_0 | x_t], which analytic samplers use.
+
+        Estimated on the training data the first time, some seconds' work, and stored with the run for these weights.
+        Raises UserError where it is not stored and the data cannot be read again.
+        """
+        if self.generator.variance is not None:
+            return self
+        table = variances_on(self.generator.model, self.data().train)
+        if self.path != self.checkpoint.path:  # what is stored in a checkpoint is listed in its manifest
+            write_variances(self.path, weights_hash(self.checkpoint, self.weights), table)
+        return replace(self, generator=replace(self.generator, variance=table))
+
+
+def weights_hash(checkpoint: Checkpoint, weights: str) -> str:
+    """The hash of the stored weights of that name."""
+    return str(checkpoint.files[weights + SUFFIX]["blake2b"])
 
 
 def load_data(config: Config) -> Dataset:
@@ -176,7 +195,8 @@ def load_run(
     model = build_model(found.config.model, found.format.shape, found.format.num_classes or 0, network)
     used = load_weights(model, found.checkpoint, weights)
     model.to(_device(device)).eval()
-    generator = Generator(model, found.format)
+    variance = read_variances(found.path, weights_hash(found.checkpoint, used))
+    generator = Generator(model, found.format, variance)
     return Run(found.path, found.config, found.format, found.checkpoint, used, generator, outcome)
 
 

@@ -15,10 +15,11 @@ from pushforward.data.format import Format
 from pushforward.data.save import save_samples
 from pushforward.denoisers.denoiser import Denoiser
 from pushforward.denoisers.guidance import guided
+from pushforward.denoisers.variance import VarianceTable, WithVariance
 from pushforward.errors import UserError
 from pushforward.models.diffusion import Diffusion
 from pushforward.numerics.random import Draws
-from pushforward.samplers.default import Sampler, default_sampler
+from pushforward.samplers.default import Sampling, default_sampler
 from pushforward.samplers.step import Observer
 
 Label = int | str | Sequence[int | str] | None
@@ -42,10 +43,14 @@ class Samples:
 
 @dataclass(frozen=True, eq=False)
 class Generator:
-    """A diffusion model that speaks the user's form of data."""
+    """A diffusion model that speaks the user's form of data.
+
+    `variance` is Var[x_0 | x_t] as estimated on its data, for the samplers that use it (Analytic-DPM).
+    """
 
     model: Diffusion
     format: Format
+    variance: VarianceTable | None = None
 
     def sample(
         self,
@@ -55,7 +60,7 @@ class Generator:
         seed: int = 0,
         label: Label = None,
         guidance: float = 1.0,
-        sampler: Sampler | None = None,
+        sampler: Sampling | None = None,
         batch_size: int = 256,
         progress: Callable[[int, int], None] | None = None,
         first: int = 0,
@@ -94,14 +99,17 @@ class Generator:
         labels: Tensor | None,
         steps: int,
         guidance: float = 1.0,
-        sampler: Sampler | None = None,
+        sampler: Sampling | None = None,
         observe: Observer | None = None,
     ) -> Tensor:
         """One batch of samples in model units: (len(draws), *shape)."""
         self.model.eval()
         sampler = sampler or default_sampler(self.model.path, steps, self.model.prediction.sigma_data)
         start = self.model.path.prior(draws.at("prior").normal(self.model.shape))
-        return sampler.sample(self.conditioned(labels, guidance), start, steps, draws, observe=observe)
+        denoiser = self.conditioned(labels, guidance)
+        if self.variance is not None:
+            denoiser = WithVariance(denoiser, self.variance)
+        return sampler.sample(denoiser, start, steps, draws, observe=observe)
 
     def conditioned(self, labels: Tensor | None, guidance: float = 1.0) -> Denoiser:
         """The Denoiser for labels (B,), guided with weight w. Raises UserError where guidance has no condition."""

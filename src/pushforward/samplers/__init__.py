@@ -4,7 +4,7 @@ from pushforward.samplers.adaptive import ON_MEAN, ON_NOISE, Adapted, AdaptiveDP
 from pushforward.samplers.ancestral import DDIM, DDPM, Ancestral, analytic, fixed_large, fixed_small
 from pushforward.samplers.balanced import BalancedMultistep, ShiftedLogGrid
 from pushforward.samplers.combinators import Project, Repeat, Then
-from pushforward.samplers.default import Sampler, default_sampler, deviation
+from pushforward.samplers.default import Sampler, Sampling, default_sampler, deviation
 from pushforward.samplers.flow import FlowEuler, FlowHeun, FlowMidpoint, FlowRungeKutta
 from pushforward.samplers.langevin import AnnealedLangevin, FixedStep, Langevin, SignalToNoise
 from pushforward.samplers.maruyama import EulerMaruyama
@@ -43,8 +43,9 @@ from pushforward.samplers.step import (
     steps_for,
     upwards,
 )
-from pushforward.samplers.trajectory import cheapest_chain, jump_costs, optimal_trajectory
+from pushforward.samplers.trajectory import OptimalGrid, cheapest_chain, jump_costs, optimal_trajectory
 from pushforward.samplers.unipc import UniPC, exponential, linear
+from pushforward.samplers.whole import AdaptiveSampler, FlowSampler
 
 __all__ = [
     "DDIM",
@@ -53,6 +54,7 @@ __all__ = [
     "ON_NOISE",
     "Adapted",
     "AdaptiveDPMSolver",
+    "AdaptiveSampler",
     "Ancestral",
     "AncestralPredictorVE",
     "AncestralPredictorVP",
@@ -73,10 +75,12 @@ __all__ = [
     "FlowHeun",
     "FlowMidpoint",
     "FlowRungeKutta",
+    "FlowSampler",
     "Heun",
     "Langevin",
     "Multistep",
     "NoiseQuantity",
+    "OptimalGrid",
     "Progress",
     "Project",
     "RenewedQuantity",
@@ -86,6 +90,7 @@ __all__ = [
     "SDEDPMSolverPP1",
     "SDEDPMSolverPP2M",
     "Sampler",
+    "Sampling",
     "ShiftedLogGrid",
     "SignalToNoise",
     "SingleStep",

@@ -166,9 +166,16 @@ def steps_for(step: Step, path: GaussianPath, grid: Grid, budget: int, finish: F
         raise UserError(f"one step needs {one} evaluations; the budget is {budget}")
     if budget == one:
         return 1
-    steps = 1 + (budget - one) // max(cost(2) - one, 1)
-    while cost(steps) > budget:
+    last, before, steps, spent = 1, one, 2, cost(2)
+    while spent < budget:  # each step costs the same, but a restart, say, not from the first on
+        more = (budget - spent) // max((spent - before) // (steps - last), 1)
+        if not more and last > 1:
+            break
+        last, before, steps = steps, spent, steps + max(more, 1)
+        spent = cost(steps)
+    while spent > budget:
         steps -= 1
+        spent = cost(steps)
     return steps
 
 

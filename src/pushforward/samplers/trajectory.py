@@ -8,13 +8,16 @@ the sum over its jumps r → s of log(1 − Γ_r σ²_{r|s}/σ_r²), where σ²_
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from pushforward.denoisers.variance import VarianceTable
 from pushforward.errors import UserError
-from pushforward.paths.gaussian import CLEAN, Level
-from pushforward.paths.grids import check_steps
+from pushforward.paths.gaussian import CLEAN, GaussianPath, Level
+from pushforward.paths.grids import UniformLogSNR, check_steps
+from pushforward.paths.table import Table
 
 
 def jump_costs(levels: Sequence[Level], gamma: Tensor) -> Tensor:
@@ -58,3 +61,25 @@ def optimal_trajectory(levels: Sequence[Level], gamma: Tensor, steps: int) -> tu
         raise UserError(f"a trajectory over {len(levels)} levels has 2 to {len(levels)} steps; got {steps}")
     chain = cheapest_chain(jump_costs(levels, gamma), steps - 1)
     return (*(levels[k] for k in reversed(chain)), CLEAN)
+
+
+@dataclass(frozen=True)
+class OptimalGrid:
+    """The optimal trajectory as a grid, over the levels of a table, elsewhere over `candidates` uniform in log-SNR."""
+
+    variances: VarianceTable
+    candidates: int = 250
+
+    def __call__(self, path: GaussianPath, steps: int, /) -> tuple[Level, ...]:
+        top, candidates = path.level(path.t_max), self._candidates(path)
+        if check_steps(steps) == 1:
+            return top, CLEAN
+        levels = [level for level in candidates if level.alpha > 0]  # from α = 0 every jump is as good as another
+        gamma = torch.tensor([self.variances.gamma(level) for level in levels], dtype=torch.float64)
+        return (top, *optimal_trajectory(levels, gamma, steps)[1:])
+
+    def _candidates(self, path: GaussianPath) -> tuple[Level, ...]:
+        """From little noise to much."""
+        if isinstance(path, Table):
+            return path.levels(torch.arange(1, len(path) + 1, dtype=torch.float64) / len(path))
+        return UniformLogSNR(to_clean=False)(path, self.candidates - 1)[::-1]
