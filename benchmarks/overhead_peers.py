@@ -101,9 +101,8 @@ def small(rounds: int, steps: int) -> None:
     peers = diffusers_programs(network, x, t, steps) | other_programs(network, x, t, steps)
     medians = in_turns(ours | peers, rounds)
     bare = medians["bare forward"] / steps
-    print(
-        f"one linear layer, bare forward {1e6 * bare:.1f} µs\n\n| sampler | µs per step above the bare forward |\n|---|---|"
-    )
+    print(f"one linear layer, bare forward {1e6 * bare:.1f} µs\n")
+    print("| sampler | µs per step above the bare forward |\n|---|---|")
     for name, value in medians.items():
         if name != "bare forward":
             above = (value - calls.get(name, steps) * bare) / taken.get(name, steps)
