@@ -115,6 +115,19 @@ def test_the_grid_is_uniform_in_its_coordinate():
     assert levels[-2].ratio == pytest.approx(0.01)
 
 
+@pytest.mark.parametrize("power", [4.0, 8.0])
+def test_the_grid_is_uniform_in_the_power_of_its_coordinate(power):
+    levels = ShiftedLogGrid(8.0, end=0.01, power=power)(EDM(), 12)
+    u = [(1 + 8.0 / level.ratio) ** (-1 / power) for level in levels[:-1]]
+    assert u == pytest.approx(torch.linspace(u[0], u[-1], 12, dtype=torch.float64).tolist(), abs=1e-9)
+    assert levels[-2].ratio == pytest.approx(0.01)
+
+
+def test_a_large_power_is_the_logarithm():
+    powers, logs = (ShiftedLogGrid(8.0, 0.01, q)(EDM(), 12) for q in (1e6, math.inf))
+    assert [a.ratio for a in powers[:-1]] == pytest.approx([b.ratio for b in logs[:-1]], rel=1e-4)
+
+
 def test_at_equal_noise_every_path_gives_the_same_sample(draws):
     """The flow in x/α and σ/α does not know the path: VP and EDM with the same range agree to rounding."""
     vp = VP()
@@ -161,6 +174,8 @@ def test_impossible_settings_are_refused(vp):
         default_sampler(vp, 0)
     with pytest.raises(UserError, match="offset of the grid"):
         ShiftedLogGrid(0.0)
+    with pytest.raises(UserError, match="power of the grid"):
+        ShiftedLogGrid(1.0, power=-7.0)
     with pytest.raises(UserError, match="order of a multistep"):
         BalancedMultistep(9)
     with pytest.raises(UserError, match="must be positive"):

@@ -31,23 +31,34 @@ _FARTHEST = 1e12
 
 @dataclass(frozen=True)
 class ShiftedLogGrid:
-    """n levels uniform in u = −log(1 + c/ρ) from t_max to ρ = max(`end`, that of t_min), then clean data: n steps."""
+    """n levels uniform in u = −log(1 + c/ρ) from t_max to ρ = max(`end`, that of t_min), then clean data: n steps.
+
+    With a `power` q they are uniform in (1 + c/ρ)^{−1/q} instead, which tends to u as q grows: like ρ^{1/q} (Karras et
+    al. 2022) where ρ is far below c, so that the steps are shorter where modes part than where each is resolved.
+    """
 
     offset: float
     end: float = 0.0
+    power: float = math.inf
 
     def __post_init__(self) -> None:
-        if not self.offset > 0:
-            raise UserError(f"the offset of the grid must be positive; got {self.offset}")
+        for name, value in (("offset", self.offset), ("power", self.power)):
+            if not value > 0:
+                raise UserError(f"the {name} of the grid must be positive; got {value}")
 
     def __call__(self, path: GaussianPath, steps: int, /) -> tuple[Level, ...]:
         n = check_steps(steps)
         first, last = path.level(path.t_max), path.level(path.t_min)
         end = max(float(last.ratio), min(self.end, float(first.ratio) / 2))
-        ends = [-math.log1p(self.offset / ratio) for ratio in (min(float(first.ratio), _FARTHEST), end)]
+        ends = [self._place(ratio) for ratio in (min(float(first.ratio), _FARTHEST), end)]
         inside = torch.linspace(ends[0], ends[1], max(n, 2), dtype=torch.float64)[1:]
-        times = path.time(torch.log(torch.expm1(-inside)) - math.log(self.offset))
+        exponents = -inside if math.isinf(self.power) else -self.power * torch.log(inside)  # log(1 + c/ρ)
+        times = path.time(torch.log(torch.expm1(exponents)) - math.log(self.offset))
         return (first, *path.levels(times)[: n - 1], CLEAN)
+
+    def _place(self, ratio: float) -> float:
+        u = -math.log1p(self.offset / ratio)
+        return u if math.isinf(self.power) else math.exp(u / self.power)
 
 
 @dataclass(frozen=True)
