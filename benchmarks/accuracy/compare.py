@@ -21,14 +21,15 @@ from targets import NAMES
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 BUDGETS = (5, 8, 10, 15, 20, 30, 50, 100)
 PEERS = (peers_diffusers, peers_kdiffusion, peers_azula)
-SCREEN, FINAL = 512, 12
-"""Every setting runs on the first 512 starts; the 12 best there, in each figure, run on all of them."""
+SCREEN, FINAL = 512, 10
+"""Every setting runs on the first 512 starts; the 10 best there, in each figure, run on all of them."""
 
 
 @dataclass
 class Row:
     """One problem at one number of evaluations."""
 
+    starts: int
     target: str
     path: str
     evaluations: int
@@ -80,7 +81,7 @@ def compare(problem: Problem, evaluations: int, effort: Effort) -> Row:
     best_rms = min(peers.items(), key=lambda one: one[1].rms)
     best_median = min(peers.items(), key=lambda one: one[1].median)
     default = problem.errors(ours.default(problem, evaluations))
-    row = Row(problem.target, problem.kind, evaluations, default, best_rms, best_median)
+    row = Row(len(problem.starts), problem.target, problem.kind, evaluations, default, best_rms, best_median)
     row.diffusers_default = peers.get(peers_diffusers.DEFAULT)
     if evaluations in ours.TUNED_AT:
         ends, result = ours.tuned(problem, evaluations, effort)
@@ -149,11 +150,10 @@ def print_bounds(found: list[Bound]) -> None:
         print(f"{'ok  ' if bound.kept else 'MISS'}  {bound.what}: {bound.value:.3g} (at most {bound.limit:.3g})")
 
 
-def save(file: Path, rows: list[Row], found: list[Bound], starts: int) -> None:
+def save(file: Path, rows: list[Row], found: list[Bound]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     versions = {name: version(name) for name in ("torch", "diffusers", "azula", "k-diffusion")}
     stored = {
-        "starts": starts,
         "versions": versions,
         "rows": [asdict(row) for row in rows],
         "bounds": [asdict(bound) | {"kept": bound.kept} for bound in found],
@@ -166,6 +166,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--environment", type=Path)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--stochastic", action="store_true")
+    parser.add_argument("--targets", nargs="+", choices=NAMES, default=NAMES)
+    parser.add_argument("--starts", type=int)
     parser.add_argument("--output", type=Path)
     return parser.parse_args()
 
@@ -177,11 +179,12 @@ def main() -> int:
         from accuracy.stochastic import main as stochastic
 
         return stochastic(options.quick, options.output)
-    starts, budgets = (512, (5, 10, 20, 50)) if options.quick else (4096, BUDGETS)
+    starts = options.starts or (512 if options.quick else 16_384)
+    budgets = (5, 10, 20, 50) if options.quick else BUDGETS
     effort = Effort(starts=1024, batch=128, steps=300, validation=256, held_out=512) if options.quick else Effort()
     output = options.output or (None if options.quick else RESULTS / "accuracy.json")
     rows: list[Row] = []
-    for name in NAMES:
+    for name in options.targets:
         for kind in PATHS:
             problem = Problem.of(name, kind, starts)
             for evaluations in budgets:
@@ -189,7 +192,7 @@ def main() -> int:
                 rows.append(compare(problem, evaluations, effort))
                 print(f"{name} {kind} {evaluations}: {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
             if output:
-                save(output, rows, bounds(rows), starts)  # a long run that is broken off leaves what it has
+                save(output, rows, bounds(rows))  # a long run that is broken off leaves what it has
     found = bounds(rows)
     print_table(rows)
     print_bounds(found)
