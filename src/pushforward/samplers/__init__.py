@@ -44,6 +44,8 @@ from pushforward.samplers.step import (
     upwards,
 )
 from pushforward.samplers.trajectory import OptimalGrid, cheapest_chain, jump_costs, optimal_trajectory
+from pushforward.samplers.tuned import Tuned
+from pushforward.samplers.tuning import Effort, TuningResult, tune
 from pushforward.samplers.unipc import UniPC, exponential, linear
 from pushforward.samplers.whole import AdaptiveSampler, FlowSampler
 
@@ -69,6 +71,7 @@ __all__ = [
     "DPMSolverPP3M",
     "DPMSolverPP3S",
     "DataQuantity",
+    "Effort",
     "EulerMaruyama",
     "FixedStep",
     "FlowEuler",
@@ -96,6 +99,8 @@ __all__ = [
     "SingleStep",
     "Step",
     "Then",
+    "Tuned",
+    "TuningResult",
     "UniPC",
     "analytic",
     "cheapest_chain",
@@ -117,5 +122,6 @@ __all__ = [
     "sample_adaptively",
     "simulate",
     "steps_for",
+    "tune",
     "upwards",
 ]
