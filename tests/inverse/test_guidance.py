@@ -52,7 +52,7 @@ def matrix(operator) -> Tensor:
 def observed(operator, sigma: float, batch: int) -> Observation:
     draws = Draws.of(5, range(batch), "truth")
     truth = MEAN.reshape(SHAPE) + SD * draws.normal(SHAPE, F64)
-    return Observation.simulate(operator, truth, sigma, draws)
+    return Observation.measure(operator, truth, sigma, draws)
 
 
 def exact_mean(x: Tensor, level, observation: Observation) -> Tensor:

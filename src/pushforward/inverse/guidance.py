@@ -67,7 +67,7 @@ class PosteriorDenoiser(Denoiser):
 
     @torch.no_grad()
     def _gain(self, mean: Tensor, variance: Scalar) -> Tensor:
-        return self.observation.operator.gain(self.observation.residual(mean), variance, self.observation.sigma**2)
+        return self.observation.linear.gain(self.observation.residual(mean), variance, self.observation.sigma**2)
 
 
 def posterior(denoiser: Denoiser, observation: Observation, variance: VarianceLaw) -> PosteriorDenoiser:

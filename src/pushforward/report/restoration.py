@@ -89,7 +89,7 @@ def restorations(generator: Generator, train: Split, test: Split, seed: int, ste
     made = []
     for name, operator, hidden in _problems(truth):
         noise = Draws.of(seed, range(len(truth)), "restoration", truth.device)
-        seen = Observation.simulate(operator, truth, _NOISE, noise)
+        seen = Observation.measure(operator, truth, _NOISE, noise)
         found = _draw(generator, labels, seen, draws, seed, steps)
         plain = seen.y if hidden is None else torch.where(hidden, average, seen.y)
         outside = None if hidden is None else hidden.cpu()
