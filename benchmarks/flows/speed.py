@@ -1,7 +1,7 @@
 """Flows against their bare conditioner networks and against zuko, nflows and normflows, in turns, one thread.
 
     python -m venv peers && peers/bin/pip install -r benchmarks/flows/requirements.txt
-    OMP_NUM_THREADS=1 PYTHONPATH=src peers/bin/python benchmarks/flows/speed.py [--features 8] [--batch 1024] [--rounds 15]
+    OMP_NUM_THREADS=1 PYTHONPATH=src peers/bin/python benchmarks/flows/speed.py [--features 8] [--batch 1024]
 
 Bare networks: the same masked or plain perceptrons applied to the samples without any bijection (one layer's input to
 the next is the data again), loss = mean of the outputs. A training step is loss, backward and Adam.

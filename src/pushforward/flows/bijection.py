@@ -81,20 +81,29 @@ class Chain(Layer):
         self.layers = nn.ModuleList(part for part in bijections if isinstance(part, nn.Module))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        total = x.new_zeros(len(x))
+        log_dets = []
         for part in self.bijections:
             x, log_det = part.given(context).forward(x)
-            total = total + log_det
-        return x, total
+            log_dets.append(log_det)
+        return x, _sum(log_dets, x)
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        total = y.new_zeros(len(y))
+        log_dets = []
         for part in reversed(self.bijections):
             y, log_det = part.given(context).inverse(y)
-            total = total + log_det
-        return y, total
+            log_dets.append(log_det)
+        return y, _sum(log_dets, y)
 
     def initialise(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         for part in self.bijections:
             x = part.initialise(x, context) if isinstance(part, Layer) else part.forward(x)[0]
         return x
+
+
+def _sum(log_dets: list[Tensor], like: Tensor) -> Tensor:
+    if not log_dets:
+        return like.new_zeros(len(like))
+    total, *rest = log_dets
+    for log_det in rest:
+        total = total + log_det
+    return total

@@ -15,7 +15,7 @@ from pushforward.flows.bijection import Bijection, Chain, Inverse
 from pushforward.flows.elementwise import Autoregressive, Coupling, Elementwise
 from pushforward.flows.flow import Flow
 from pushforward.flows.images import ChannelNet, Multiscale, scales
-from pushforward.flows.linear import LU, Reverse
+from pushforward.flows.linear import LU
 from pushforward.flows.scalar import Affine, ScalarMap, Shift
 from pushforward.flows.spline import Spline
 from pushforward.networks.made import MADE, ColumnMLP
@@ -29,13 +29,11 @@ AFFINE = Affine()
 def autoregressive(
     features: int, rule: ScalarMap, transforms: int, hidden: Sequence[int] = HIDDEN, context: int = 0
 ) -> Chain:
-    """Autoregressive layers, the order of the features reversed between them."""
+    """Autoregressive layers, the order of the features reversed from one to the next."""
     _check(features, transforms)
-    layers: list[Bijection] = []
-    for i in range(transforms):
-        layers += [Reverse()] if i else []
-        layers.append(Autoregressive(rule, MADE(features, rule.count, hidden, context)))
-    return Chain(*layers)
+    orders = (range(features), range(features)[::-1])
+    nets = (MADE(features, rule.count, hidden, context, order=orders[i % 2]) for i in range(transforms))
+    return Chain(*(Autoregressive(rule, net) for net in nets))
 
 
 def couplings(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -20,8 +22,8 @@ def _first(wrong: Tensor) -> str:
 
 
 def check_finite(x: Tensor, name: str) -> None:
-    if _watched(x) and not bool(torch.isfinite(x).all()):
-        wrong = ~torch.isfinite(x)
+    # The sum is one operation; only if it is not finite, which large numbers may cause too, is a closer look due.
+    if _watched(x) and not math.isfinite(x.detach().sum().item()) and bool((wrong := ~torch.isfinite(x)).any()):
         value = x[wrong][0].item()
         raise UserError(f"The {name} holds {value} at {_first(wrong)}; remove or replace numbers that are not finite.")
 

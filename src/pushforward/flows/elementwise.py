@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pushforward.errors import UserError
 from pushforward.flows.bijection import Layer
+from pushforward.flows.images import ChannelNet
 from pushforward.flows.scalar import ScalarMap
-from pushforward.networks.made import MADE, ColumnMLP
+from pushforward.networks.made import MADE, ColumnMLP, check_features
 
 
 def _per_sample(log_slopes: Tensor) -> Tensor:
     """Σ over all but the samples: (C, B, …) -> (B,)."""
+    if log_slopes.ndim == 2:
+        return log_slopes.sum(0)
     return log_slopes.sum([0, *range(2, log_slopes.ndim)])
 
 
@@ -33,6 +36,7 @@ class Elementwise(Layer):
         return x.transpose(0, 1), _per_sample(log_slopes)
 
     def _raw(self, x: Tensor, context: Tensor | None) -> Tensor:
+        check_features(x.shape[1], self.net.features)
         # One map among conditional layers may well be the same for all conditions.
         found = self.net(x.new_empty(0, len(x)), context if self.net.context else None)
         return found.reshape(*found.shape, *[1] * (x.ndim - 2)).expand(-1, *x.transpose(0, 1).shape)
@@ -45,8 +49,14 @@ class Coupling(Layer):
     (x_a (a, B, …), condition (B, c)) to parameters (count, b, B, …).
     """
 
-    def __init__(self, rule: ScalarMap, net: nn.Module, split: int, *, flip: bool = False) -> None:
+    def __init__(self, rule: ScalarMap, net: ColumnMLP | ChannelNet, split: int, *, flip: bool = False) -> None:
         super().__init__()
+        first, kept = (net.features, net.inputs) if flip else (net.inputs, net.inputs)
+        if net.count != rule.count or split != first:
+            raise UserError(
+                f"A coupling of the first {split} features, {rule.count} numbers each, was given a network from {kept} "
+                f"features to {net.features} with {net.count} numbers each; sizes must agree."
+            )
         self.rule, self.net, self.split, self.flip = rule, net, split, flip
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -61,6 +71,7 @@ class Coupling(Layer):
 
     def _parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
         columns = x.transpose(0, 1)
+        check_features(len(columns), self.net.inputs + self.net.features)
         first, second = columns.split([self.split, len(columns) - self.split])
         return (second, first) if self.flip else (first, second)
 

@@ -40,7 +40,7 @@ class ChannelNet(nn.Module):
     def __init__(self, inputs: int, features: int, count: int, width: int = 64, context: int = 0) -> None:
         super().__init__()
         require_positive(inputs=inputs, features=features, count=count, width=width)
-        self.features, self.count, self.context = features, count, context
+        self.inputs, self.features, self.count, self.context = inputs, features, count, context
         self.first = nn.Conv2d(inputs, width, 3, padding=1)
         self.second = nn.Conv2d(width, width, 1)
         self.output = scaled(nn.Conv2d(width, count * features, 3, padding=1), 0.0)

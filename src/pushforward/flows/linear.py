@@ -54,7 +54,7 @@ class Reverse(Layer):
     """The features in reverse order."""
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return x.transpose(0, 1).flip(0).transpose(0, 1), x.new_zeros(len(x))
+        return x.flip(1), x.new_zeros(len(x))
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self.forward(y)

@@ -51,12 +51,15 @@ class Affine:
             raise UserError(f"The bound of a log-scale must be positive; got {self.bound}.")
 
     def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        log_scale = self._log_scale(parameters)
-        return torch.addcmul(parameters[0], x, log_scale.exp()), log_scale
+        shift, raw = parameters.unbind(0)
+        log_scale = self._log_scale(raw, self.bound)
+        return torch.addcmul(shift, x, log_scale.exp()), log_scale
 
     def inverse(self, y: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        log_scale = -self._log_scale(parameters)
-        return (y - parameters[0]) * log_scale.exp(), log_scale
+        shift, raw = parameters.unbind(0)
+        log_scale = self._log_scale(raw, -self.bound)
+        return (y - shift) * log_scale.exp(), log_scale
 
-    def _log_scale(self, parameters: Tensor) -> Tensor:
-        return torch.tanh(parameters[1] / self.bound) * self.bound
+    def _log_scale(self, raw: Tensor, signed: float) -> Tensor:
+        """s, or −s for a negative bound."""
+        return torch.tanh(raw / signed) * self.bound

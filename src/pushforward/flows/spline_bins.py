@@ -31,9 +31,11 @@ class Bin(NamedTuple):
 class Curve(NamedTuple):
     """The curve of a bin at θ, with slopes in units of the chord's, t = θ(1 − θ) and bend = d_k + d_{k+1} − 2.
 
-    part = (θ² + d_k t)/below is the part of the height, below = 1 + bend t, and dpart/dθ = rise/below².
+    part = (θ² + d_k t)/below is the part of the height, below = 1 + bend t, and dpart/dθ = rise/below², where
+    rise = d_{k+1} θ² + 2t + d_k (1 − θ)²: sums of what is not negative, so that rounding cannot make them so.
     """
 
+    rest: Tensor
     product: Tensor
     bend: Tensor
     below: Tensor
@@ -52,8 +54,8 @@ def mapped_plainly(place: Tensor, parameters: Tensor, axis: int, smallest: float
     edge = torch.zeros_like(place)[None]
     raw = torch.cat((edge, parameters[2 * bins :], edge)).gather(0, ends)
     slopes = (functional.softplus(raw + math.log(math.expm1(1 - smallest))) + smallest) / chord
-    part = (place - lows[axis]) / lengths[axis]
-    theta = _root(part.clamp(0, 1), slopes) if axis else part
+    part = ((place - lows[axis]) / lengths[axis]).clamp(0, 1)
+    theta = _root(part, slopes).clamp(0, 1) if axis else part
     curve = curve_at(theta, slopes)
     log_slope = (chord * curve.rise / (curve.below * curve.below)).log()
     value = torch.addcmul(lows[1 - axis], lengths[1 - axis], theta if axis else curve.part)
@@ -89,24 +91,28 @@ def _steps(device: torch.device) -> Tensor:
 
 def curve_at(theta: Tensor, slopes: Tensor) -> Curve:
     left, right = slopes
-    square = theta * theta
-    product = theta - square
+    rest, square = 1 - theta, theta * theta
+    product = theta * rest
     bend = left + right - 2
-    bent = bend * product
-    below = 1 + bent
-    return Curve(
-        product, bend, below, torch.addcmul(square, left, product) / below, torch.lerp(left, right, theta) - bent
-    )
+    below = torch.addcmul(_one(theta.dtype, theta.device), bend, product)
+    rise = torch.addcmul(torch.addcmul(2 * product, right, square), left, rest * rest)
+    return Curve(rest, product, bend, below, torch.addcmul(square, left, product) / below, rise)
+
+
+@lru_cache(maxsize=8)
+def _one(dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.ones((), dtype=dtype, device=device)
 
 
 def _root(rho: Tensor, slopes: Tensor) -> Tensor:
-    """θ from the part ρ of the height: (1 − b) θ² + b θ − ρ = 0 with b = d_k − ρ bend.
+    """θ from the part ρ of the height: (1 − b) θ² + b θ − ρ = 0 with b = d_k (1 − ρ) − ρ (d_{k+1} − 2).
 
     The discriminant is (b − 2ρ)² + 4ρ(1 − ρ) ≥ 0; of the two forms of the root the one without a difference of equals
     is taken.
     """
     left, right = slopes
-    b = left - rho * (left + right - 2)
-    root = ((b - 2 * rho).square() + 4 * (rho - rho * rho)).sqrt()
+    rest = 1 - rho
+    b = left * rest - rho * (right - 2)
+    root = ((b - 2 * rho).square() + 4 * rho * rest).sqrt()
     rising = b > 0
     return torch.where(rising, 2 * rho, root - b) / torch.where(rising, b + root, 2 - 2 * b)

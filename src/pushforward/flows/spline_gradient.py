@@ -74,7 +74,7 @@ def _adjoint(found: Bin, value: Tensor, log: Tensor, axis: int, smallest: float)
     inverse = 1 / curve.below
     log = -log if axis else log
     # The adjoint of θ through L, then through F.
-    lean = curve.bend * (1 - 2 * theta)
+    lean = curve.bend * (curve.rest - theta)
     over, under = log / curve.rise, 2 * log * inverse
     by_theta = over * (right - left - lean) - under * lean
     speed = curve.rise * inverse * inverse
@@ -86,8 +86,8 @@ def _adjoint(found: Bin, value: Tensor, log: Tensor, axis: int, smallest: float)
     # Those of the slopes (in units of the chord's), the chord and the box.
     tall = tall * inverse
     common = curve.product * torch.addcmul(under, tall, curve.part)
-    by_left = torch.addcmul(over * (1 - theta - curve.product), tall, curve.product) - common
-    by_right = over * (theta - curve.product) - common
+    by_left = torch.addcmul(over * (curve.rest * curve.rest), tall, curve.product) - common
+    by_right = over * (theta * theta) - common
     by_chord = log - by_left * left - by_right * right
     by_height = torch.addcmul(by_chord / height, value, curve.part)
     by_start = -by_theta / width
@@ -110,5 +110,5 @@ def _to_parameters(found: Bin, lows: Tensor, lengths: Tensor, slopes: Tensor, sm
     # written over, the right one's cut off.
     slopes = slopes * -torch.expm1(smallest - found.slopes * found.chord)
     whole = lows.new_zeros(3 * bins, samples).scatter_(0, found.ends + (2 * bins - 1), slopes)
-    whole[: 2 * bins] = torch.matmul(matrix.T, knots).mul_(found.share).flatten(0, 1)
+    whole[: 2 * bins] = torch.matmul(matrix.T, knots).mul_(found.share).reshape(2 * bins, samples)
     return whole[:-1]

@@ -25,10 +25,10 @@ class ColumnLinear(nn.Module):
         super().__init__()
         bound = 0.0 if zero else 1 / math.sqrt(max(inputs, 1))
         self.weight = nn.Parameter(torch.empty(outputs, inputs).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.empty(outputs).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(outputs, 1).uniform_(-bound, bound))
 
     def forward(self, h: Tensor) -> Tensor:
-        return torch.addmm(self.bias[:, None], self.weight, h)
+        return torch.addmm(self.bias, self.weight, h)
 
 
 class MaskedLinear(ColumnLinear):
@@ -41,7 +41,12 @@ class MaskedLinear(ColumnLinear):
         self.register_buffer("mask", sees.to(self.weight.dtype), persistent=False)
 
     def forward(self, h: Tensor) -> Tensor:
-        return torch.addmm(self.bias[:, None], self.weight * self.mask, h)
+        return torch.addmm(self.bias, self.weight * self.mask, h)
+
+
+def check_features(given: int, expected: int) -> None:
+    if given != expected:
+        raise UserError(f"This flow was built for {expected} features at this place; it was given {given}.")
 
 
 def joined(x: Tensor, context: Tensor | None, expected: int) -> Tensor:
@@ -76,10 +81,11 @@ class ColumnMLP(nn.Module):
         self.output = ColumnLinear(sizes[-1], count * features, zero=True)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        check_features(len(x), self.inputs)
         h = joined(x, context, self.context)
         for layer in self.hidden:
             h = layer(h).relu_()  # in place: addmm does not need its result again
-        return self.output(h).unflatten(0, (self.count, self.features))
+        return self.output(h).view(self.count, self.features, h.shape[1])
 
 
 class _Rows(Protocol):
@@ -115,58 +121,86 @@ class _Written:
 
 
 class MADE(nn.Module):
-    """Masked perceptron (Germain et al. 2015): x (d, B) to (count, d, B), where column i sees x_0 … x_{i−1} only.
+    """Masked perceptron (Germain et al. 2015): x (d, B) to (count, d, B), each feature's outputs from those before it.
 
-    Input i has degree i + 1, a hidden unit of degree m sees what has degree ≤ m, output i sees hidden degrees ≤ i.
-    Hidden degrees are spread evenly over 1 … d − 1 and sorted, so that what one more known feature sets free is a
-    contiguous slice of each layer (`unroll`). A condition (B, c) has degree 0 and so do then some hidden units: it
-    reaches the first feature too. The output is zero at initialisation.
+    `order` lists the features from the first to the last (by default as they stand). The i-th of them has degree
+    i + 1, a hidden unit of degree m sees what has degree ≤ m, the i-th outputs see hidden degrees ≤ i. Hidden degrees
+    are spread evenly over 1 … d − 1 and sorted, so that what one more known feature sets free is a contiguous slice of
+    each layer (`unroll`). A condition (B, c) has degree 0 and so do then some hidden units: it reaches the first
+    feature too. The output is zero at initialisation.
     """
 
-    def __init__(self, features: int, count: int, hidden: Sequence[int] = (128, 128), context: int = 0) -> None:
+    def __init__(
+        self,
+        features: int,
+        count: int,
+        hidden: Sequence[int] = (128, 128),
+        context: int = 0,
+        *,
+        order: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
         require_positive(features=features, count=count, **{f"hidden[{i}]": width for i, width in enumerate(hidden)})
         self.features, self.count, self.context = features, count, context
-        degrees = [torch.cat((torch.zeros(context, dtype=torch.int64), torch.arange(1, features + 1)))]
+        self.order = list(range(features) if order is None else order)
+        if sorted(self.order) != list(range(features)):
+            raise UserError(f"An order of {features} features holds 0 … {features - 1} once each; got {self.order}.")
+        place = torch.argsort(torch.tensor(self.order))
+        degrees = [torch.cat((torch.zeros(context, dtype=torch.int64), place + 1))]
         degrees += [hidden_degrees(width, features, bool(context)) for width in hidden]
         self.hidden = nn.ModuleList(MaskedLinear(after[:, None] >= before) for before, after in pairwise(degrees))
-        outputs = torch.arange(features).repeat(count)
-        self.output = MaskedLinear(outputs[:, None] >= degrees[-1], zero=True)
-        # ends[l][i]: how many units of layer l are known once features 0 … i − 1 are.
-        self.ends = [[int((degree <= i).sum()) for i in range(features)] for degree in degrees]
+        self.output = MaskedLinear(place.repeat(count)[:, None] >= degrees[-1], zero=True)
+        # How many units of each hidden layer each known feature sets free.
+        self.sizes = [torch.bincount(degree, minlength=features).tolist() for degree in degrees[1:]]
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        check_features(len(x), self.features)
         h = joined(x, context, self.context)
         for layer in self.hidden:
             h = layer(h).relu_()  # in place: addmm does not need its result again
-        return self.output(h).unflatten(0, (self.count, self.features))
+        return self.output(h).view(self.count, self.features, h.shape[1])
 
     def unroll(self, like: Tensor, step: Callable[[int, Tensor], Tensor], context: Tensor | None = None) -> Tensor:
-        """x (d, B), feature by feature: x_i = step(i, outputs (count, B) for feature i).
+        """x (d, B), one feature after the other: x_i = step(i, outputs (count, B) of feature i), i in `order`.
 
         Each feature computes only the hidden units and the outputs that it sets free: all features together cost about
         half a full pass. `like` (d, B) gives batch, dtype and device.
         """
+        check_features(len(like), self.features)
         store = _Joined if torch.is_grad_enabled() else _Written
-        layers: list[_Rows] = [store(like, ends[-1] + 1) for ends in self.ends]
-        layers[0].add(joined(like[:0], context, self.context))
-        weight = self.output.weight.unflatten(0, (self.count, self.features))
-        bias = self.output.bias.unflatten(0, (self.count, self.features))
-        for i in range(self.features):
-            self._set_free(i, layers)
+        given = joined(like[:0], context, self.context)
+        layers: list[_Rows] = [store(like, self.context + self.features)]
+        layers += [store(like, sum(sizes)) for sizes in self.sizes]
+        layers[0].add(given)
+        slices = self._slices()
+        *_, last = slices
+        for place, i in enumerate(self.order):
+            # The mask is one on everything that the units set free are given here.
+            for before, rows, (weights, biases) in zip(layers[:-1], layers[1:], slices[:-1], strict=True):
+                if len(weights[place]):
+                    known = before.known
+                    rows.add(torch.addmm(biases[place], weights[place][:, : len(known)], known).relu_())
             known = layers[-1].known
-            outputs = torch.addmm(bias[:, i, None], weight[:, i, : len(known)], known)
-            layers[0].add(step(i, outputs)[None])
-        return layers[0].known[self.context :]
+            layers[0].add(step(i, torch.addmm(last[1][i], last[0][i][:, : len(known)], known))[None])
+        found = layers[0].known[self.context :]
+        return found if self.order == list(range(self.features)) else found[torch.argsort(torch.tensor(self.order))]
 
-    def _set_free(self, i: int, layers: list[_Rows]) -> None:
-        """The hidden units of degree i; the mask is one on everything that they are given here."""
-        for before, rows, layer, ends in zip(layers[:-1], layers[1:], self.hidden, self.ends[1:], strict=True):
-            start, stop = len(rows.known), ends[i]
-            if start < stop:
-                assert isinstance(layer, MaskedLinear)
-                weight = layer.weight[start:stop, : len(before.known)]
-                rows.add(torch.addmm(layer.bias[start:stop, None], weight, before.known).relu_())
+    def _slices(self) -> list[tuple[Sequence[Tensor], Sequence[Tensor]]]:
+        """Weights and biases of what each feature sets free, per layer; columns of the inputs as they become known."""
+        slices: list[tuple[Sequence[Tensor], Sequence[Tensor]]] = []
+        layers: list[tuple[Tensor, Tensor]] = [(layer.weight, layer.bias) for layer in self._linear()]
+        if self.order != list(range(self.features)):
+            inputs = [*range(self.context), *(self.context + i for i in self.order)]
+            layers[0] = (layers[0][0][:, inputs], layers[0][1])
+        for sizes, (weight, bias) in zip(self.sizes, layers[:-1], strict=True):
+            slices.append((weight.split(sizes), bias.split(sizes)))
+        shape = (self.count, self.features, -1)
+        weight, bias = layers[-1]
+        slices.append((weight.view(shape).unbind(1), bias.view(shape).unbind(1)))
+        return slices
+
+    def _linear(self) -> list[MaskedLinear]:
+        return [layer for layer in (*self.hidden, self.output) if isinstance(layer, MaskedLinear)]
 
 
 def hidden_degrees(width: int, features: int, from_zero: bool) -> Tensor:
