@@ -12,11 +12,24 @@ from pushforward.config.presets import preset as preset_entries
 from pushforward.config.read import read_config, read_toml
 from pushforward.config.run import Run, Stored, load_data, load_run, read_stored, train
 from pushforward.config.schema import Config
+from pushforward.config.scoring import encode, interpolate, likelihood
 from pushforward.data.dataset import Dataset
 from pushforward.data.sources import load as dataset
 from pushforward.training.observers import Observer
 
-__all__ = ["Run", "Stored", "configure", "dataset", "fit", "load", "load_data", "stored"]
+__all__ = [
+    "Run",
+    "Stored",
+    "configure",
+    "dataset",
+    "encode",
+    "fit",
+    "interpolate",
+    "likelihood",
+    "load",
+    "load_data",
+    "stored",
+]
 
 
 def configure(

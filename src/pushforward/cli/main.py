@@ -67,6 +67,19 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "pushforward.cli.check:check",
         "pushforward check photos/\n  pushforward check table.csv --label-column kind",
     ),
+    "likelihood": (
+        "pushforward.cli.likelihood:likelihood",
+        "pushforward likelihood runs/digits-edm -n 100 -o scores.csv\n"
+        "  pushforward likelihood runs/table --data more.csv --json",
+    ),
+    "encode": (
+        "pushforward.cli.encode:encode",
+        "pushforward encode runs/digits-edm --data test -o z.npz",
+    ),
+    "interpolate": (
+        "pushforward.cli.encode:interpolate",
+        "pushforward interpolate runs/digits-edm --items 0,1 --steps 8 -o strip.png",
+    ),
     "verify": (
         "pushforward.cli.verify:verify",
         "pushforward verify\n  pushforward verify --only T08 --json\n  pushforward verify --plot orders.html",

@@ -1,0 +1,143 @@
+"""What a run says of data: likelihoods, latents, and what lies between two items."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pushforward.config.rows import Rows, rows_of
+from pushforward.config.run import Run
+from pushforward.data.dataset import Dataset
+from pushforward.denoisers.denoiser import Denoiser
+from pushforward.denoisers.terminal import Moments
+from pushforward.errors import UserError
+from pushforward.models.generator import Samples
+from pushforward.models.likelihood import ProbabilityFlow
+from pushforward.models.scoring import Scores, Units, moments_of, score_rows, solver_of
+
+_MEASURED = 10_000
+"""Items of the training split on which mean and covariance are measured."""
+
+
+def likelihood(
+    run: Run,
+    source: str | Path = "test",
+    *,
+    number: int | None = None,
+    label: str | None = None,
+    own_labels: bool = False,
+    evaluations: int = 100,
+    probes: int | None = None,
+    repeats: int | None = None,
+    seed: int = 0,
+    batch_size: int = 256,
+    progress: Callable[[int, int], None] | None = None,
+) -> Scores:
+    """log p of the items of a split or file, in the user's units, by the probability flow of the run's model.
+
+    Args:
+        source: `test`, `validation`, `train`, or a file or folder of the same form.
+        number: the first so many items, all by default.
+        label, own_labels: log p(x | this class), or each item given its own class; log p(x) by default.
+        evaluations: of the network per item (exact divergences: and one derivative per coordinate).
+        probes: random ones for the divergence; by default none up to 32 coordinates.
+        repeats: uniform draws within the cells of whole numbers, 4 by default, each with probes of its own.
+
+    Raises:
+        UserError: data that does not fit the model, a label that it lacks, counts below 1.
+    """
+    data = run.data()
+    rows = rows_of(run, source, number, data)
+    bound = condition(run, len(rows), label, rows.labels if own_labels else None, own_labels)
+    return score_rows(
+        bound,
+        run.format,
+        moments(run, data),
+        rows.x.to(run.generator.model.device),
+        evaluations=evaluations,
+        probes=probes,
+        repeats=repeats,
+        seed=seed,
+        batch_size=batch_size,
+        progress=progress,
+    )
+
+
+def encode(
+    run: Run,
+    source: str | Path = "test",
+    *,
+    number: int | None = None,
+    label: str | None = None,
+    evaluations: int = 100,
+) -> tuple[np.ndarray, Rows]:
+    """Latents (N, *shape), standard normal where the data is the model's, and the items that they are of."""
+    data = run.data()
+    rows = rows_of(run, source, number, data)
+    flow = _flow(run, data, condition(run, len(rows), label), evaluations)
+    with torch.no_grad():
+        latents = flow.encode(rows.x.to(run.generator.model.device))
+    return latents.cpu().numpy(), rows
+
+
+def interpolate(
+    run: Run,
+    source: str | Path = "test",
+    *,
+    items: Sequence[int] = (0, 1),
+    steps: int = 8,
+    label: str | None = None,
+    evaluations: int = 100,
+) -> Samples:
+    """`steps` samples from one item to another, along the arc between their latents, both ends among them.
+
+    Raises UserError for fewer than two steps, and for items that are not two different ones of the data.
+    """
+    if steps < 2:
+        raise UserError(f"from one item to another takes at least 2 steps; got {steps}")
+    if len(items) != 2 or items[0] == items[1]:
+        raise UserError(f"give two different items, such as 0,1; got {', '.join(map(str, items)) or 'none'}")
+    data = run.data()
+    rows = rows_of(run, source, None, data)
+    for item in items:
+        if not 0 <= item < len(rows):
+            raise UserError(f"there is no item {item}: {source} has items 0 … {len(rows) - 1}")
+    ends = rows.x[list(items)].to(run.generator.model.device)
+    flow = _flow(run, data, condition(run, 1, label), evaluations)
+    with torch.no_grad():
+        found = flow.interpolate(ends[:1], ends[1:], np.linspace(0, 1, steps).tolist())[:, 0]
+    return Samples(run.format.decode(found.cpu()), None, run.format)
+
+
+def moments(run: Run, data: Dataset) -> Moments:
+    """Mean and covariance of the training split in model units."""
+    count = len(data.train)
+    rows = np.arange(count) if count <= _MEASURED else np.linspace(0, count - 1, _MEASURED).astype(int)
+    return moments_of(data.train.batch(rows).values, Units.of(run.format))
+
+
+def condition(
+    run: Run, count: int, label: str | None = None, own: Tensor | None = None, own_labels: bool = False
+) -> Denoiser:
+    """The run's denoiser given one class for all, each item's own, or none. Raises UserError for what it lacks."""
+    generator = run.generator
+    generator.model.eval()
+    if label is not None and own_labels:
+        raise UserError("give one label for all, or ask for each item's own, not both")
+    if label is not None:
+        return generator.conditioned(generator.label_indices(label, count))
+    if not own_labels:
+        return generator.model.denoiser()
+    if not generator.model.num_classes:
+        raise UserError("the model was trained without labels, so it cannot be asked for p(x given label)")
+    if own is None:
+        raise UserError("the data has no labels; leave out what asks for each item's own")
+    return generator.conditioned(own)
+
+
+def _flow(run: Run, data: Dataset, denoiser: Denoiser, evaluations: int) -> ProbabilityFlow:
+    return ProbabilityFlow(denoiser, moments(run, data), solver_of(evaluations))
