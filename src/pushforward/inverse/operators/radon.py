@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -103,7 +104,11 @@ def _times(matrix: Tensor, x: Tensor, shape: Shape) -> Tensor:
 def _as_torch(matrix: sparse.csr_matrix, like: Tensor) -> Tensor:
     starts, columns = (torch.from_numpy(part.astype(np.int32)) for part in (matrix.indptr, matrix.indices))
     values = torch.from_numpy(matrix.data).to(like.dtype)
-    return torch.sparse_csr_tensor(starts, columns, values, size=matrix.shape).to(like.device)
+    with warnings.catch_warnings():
+        # Told once in every process: that torch's own matrices of this kind are young.
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support", UserWarning)
+        made = torch.sparse_csr_tensor(starts, columns, values, size=matrix.shape, check_invariants=False)
+    return made.to(like.device)
 
 
 def joseph(size: tuple[int, int], points: Tensor, directions: Tensor) -> sparse.csr_matrix:
