@@ -13,6 +13,7 @@ from pushforward.config.read import read_config, read_toml
 from pushforward.config.run import Run, Stored, load_data, load_run, read_stored, train
 from pushforward.config.schema import Config
 from pushforward.config.scoring import encode, interpolate, likelihood
+from pushforward.config.tuning import effort_of, tune
 from pushforward.data.dataset import Dataset
 from pushforward.data.sources import load as dataset
 from pushforward.training.observers import Observer
@@ -22,6 +23,7 @@ __all__ = [
     "Stored",
     "configure",
     "dataset",
+    "effort_of",
     "encode",
     "fit",
     "interpolate",
@@ -29,6 +31,7 @@ __all__ = [
     "load",
     "load_data",
     "stored",
+    "tune",
 ]
 
 

@@ -80,6 +80,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "pushforward.cli.encode:interpolate",
         "pushforward interpolate runs/digits-edm --items 0,1 --steps 8 -o strip.png",
     ),
+    "tune": (
+        "pushforward.cli.tune:tune",
+        "pushforward tune runs/digits-edm --evaluations 8\n  pushforward sample runs/digits-edm --steps 8 -o fast.png",
+    ),
     "verify": (
         "pushforward.cli.verify:verify",
         "pushforward verify\n  pushforward verify --only T08 --json\n  pushforward verify --plot orders.html",

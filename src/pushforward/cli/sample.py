@@ -49,7 +49,8 @@ def sample(
     found = api.load(run, which=which, device=device)
     if entry.needs_variance:
         found = found.with_variance()
-    chosen = build_sampler(sampler, found.generator.model, steps, found.generator.variance)
+    usual = sampler == "default"  # of which the run itself knows whether it was tuned
+    chosen = None if usual else build_sampler(sampler, found.generator.model, steps, found.generator.variance)
     labels = [label[i % len(label)] for i in range(number)] if label else None
     began = time.perf_counter()
     with Bar(common, "sampling", number) as progress:
@@ -68,6 +69,7 @@ def sample(
     shape = list(samples.values.shape)
     values = {"out": path, "number": number, "shape": shape, "dtype": str(samples.values.dtype), "seed": seed}
     values |= {"sampler": sampler, "steps": steps, "guidance": guidance, "seconds": round(seconds, 3)}
+    values |= {"tuned": usual and guidance == 1.0 and steps in found.generator.tuned}
     values |= {"checkpoint": found.checkpoint.path, "weights": found.weights}
     common.result(values, f"{number} samples in {seconds:.3g} s: {path}")
 

@@ -22,6 +22,7 @@ from pushforward.training.checkpoint import SUFFIX, Checkpoint, initialise_from,
 from pushforward.training.folder import find_checkpoint
 from pushforward.training.loop import Outcome, fit
 from pushforward.training.observers import Observer
+from pushforward.training.tunings import read_tunings
 from pushforward.training.variances import read_variances, variances_on, write_variances
 
 SCHEMA = 1
@@ -195,8 +196,10 @@ def load_run(
     model = build_model(found.config.model, found.format.shape, found.format.num_classes or 0, network)
     used = load_weights(model, found.checkpoint, weights)
     model.to(_device(device)).eval()
-    variance = read_variances(found.path, weights_hash(found.checkpoint, used))
-    generator = Generator(model, found.format, variance)
+    of_weights = weights_hash(found.checkpoint, used)
+    generator = Generator(
+        model, found.format, read_variances(found.path, of_weights), read_tunings(found.path, of_weights)
+    )
     return Run(found.path, found.config, found.format, found.checkpoint, used, generator, outcome)
 
 

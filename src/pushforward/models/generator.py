@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from pushforward.models.diffusion import Diffusion
 from pushforward.numerics.random import Draws
 from pushforward.samplers.default import Sampling, default_sampler
 from pushforward.samplers.step import Observer
+from pushforward.samplers.tuned import Tuned
 
 Label = int | str | Sequence[int | str] | None
 
@@ -45,12 +46,14 @@ class Samples:
 class Generator:
     """A diffusion model that speaks the user's form of data.
 
-    `variance` is Var[x_0 | x_t] as estimated on its data, for the samplers that use it (Analytic-DPM).
+    `variance` is Var[x_0 | x_t] as estimated on its data, for the samplers that use it (Analytic-DPM); `tuned` are the
+    samplers fitted to it, by evaluations.
     """
 
     model: Diffusion
     format: Format
     variance: VarianceTable | None = None
+    tuned: Mapping[int, Tuned] = field(default_factory=dict)
 
     def sample(
         self,
@@ -73,7 +76,7 @@ class Generator:
             seed, first: sample i of a seed is the same in any batch; they are numbered from `first`.
             label: a class by name or index for all, one per sample, or None: of a conditional model, all in turn.
             guidance: weight w of classifier-free guidance; 1 is none.
-            sampler: another than the default, which needs no choice.
+            sampler: another than the usual, which needs no choice.
             batch_size: samples computed at once.
             progress: called with (done, total) after each batch.
 
@@ -104,12 +107,18 @@ class Generator:
     ) -> Tensor:
         """One batch of samples in model units: (len(draws), *shape)."""
         self.model.eval()
-        sampler = sampler or default_sampler(self.model.path, steps, self.model.prediction.sigma_data)
+        sampler = sampler or self.usual_sampler(steps, guidance)
         start = self.model.path.prior(draws.at("prior").normal(self.model.shape))
         denoiser = self.conditioned(labels, guidance)
         if self.variance is not None:
             denoiser = WithVariance(denoiser, self.variance)
         return sampler.sample(denoiser, start, steps, draws, observe=observe)
+
+    def usual_sampler(self, steps: int, guidance: float = 1.0) -> Sampling:
+        """The one tuned to this model at so many evaluations, where there is one and no guidance; else the default."""
+        if steps in self.tuned and guidance == 1.0:
+            return self.tuned[steps].whole()
+        return default_sampler(self.model.path, steps, self.model.prediction.sigma_data)
 
     def conditioned(self, labels: Tensor | None, guidance: float = 1.0) -> Denoiser:
         """The Denoiser for labels (B,), guided with weight w. Raises UserError where guidance has no condition."""

@@ -16,6 +16,7 @@ from pushforward.denoisers.denoiser import Denoiser
 from pushforward.errors import UserError
 from pushforward.numerics.random import Draws
 from pushforward.paths.gaussian import CLEAN, GaussianPath, Level
+from pushforward.samplers.default import Sampler
 from pushforward.samplers.multistep import BalancedQuantity
 
 _SAME_LEVEL = 1e-6
@@ -79,6 +80,10 @@ class Tuned:
         self._check(levels)
         return levels
 
+    def whole(self) -> Sampler:
+        """With its own grid, whatever the number of steps asked for."""
+        return Sampler(self, OwnGrid(self))
+
     def plan(self, path: GaussianPath, levels: Sequence[Level], /) -> list[TunedMove]:
         self._check(levels)
         quantity = BalancedQuantity(self.sigma_data)
@@ -121,6 +126,16 @@ class Tuned:
             return _of_numbers(json.loads(text))
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"this is not a stored tuned sampler: {error}") from error
+
+
+@dataclass(frozen=True)
+class OwnGrid:
+    """The one grid that a tuned sampler was fitted to."""
+
+    tuned: Tuned
+
+    def __call__(self, path: GaussianPath, steps: int, /) -> tuple[Level, ...]:
+        return self.tuned.levels(path)
 
 
 def _of_numbers(stored: Mapping[str, Any]) -> Tuned:
