@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from collections.abc import Sequence
+from functools import lru_cache, reduce
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
@@ -50,17 +52,51 @@ def mapped_plainly(place: Tensor, parameters: Tensor, axis: int, smallest: float
     ends = index + _steps(place.device)
     lows, highs = (knots.gather(1, ends.expand(2, 2, -1)) / totals[:, None]).unbind(1)
     lengths = highs - lows
-    chord = lengths[1] / lengths[0]
     edge = torch.zeros_like(place)[None]
     raw = torch.cat((edge, parameters[2 * bins :], edge)).gather(0, ends)
+    theta, chord, slopes, value, log_slope = _through(place, lows, lengths, raw, axis, smallest)
+    return value, log_slope, Bin(theta, lows, lengths, chord, slopes, ends, totals, share)
+
+
+def mapped_unrolled(place: Tensor, parameters: Tensor, axis: int, smallest: float) -> tuple[Tensor, Tensor]:
+    """The same without gathering, bin by bin: a compiler makes one loop of it, where each operation alone is slow."""
+    rows = parameters.unbind(0)
+    bins = (len(rows) + 1) // 3
+    cuts = [_cuts(rows[i * bins : (i + 1) * bins], smallest) for i in (0, 1)]
+    low, length = [starts[0] for starts, _ in cuts], [lengths[0] for _, lengths in cuts]
+    flat = torch.zeros_like(place)
+    raw = [flat, rows[2 * bins]]
+    for k in range(1, bins):
+        passed = cuts[axis][0][k] <= place
+        low = [torch.where(passed, starts[k], now) for (starts, _), now in zip(cuts, low, strict=True)]
+        length = [torch.where(passed, lengths[k], now) for (_, lengths), now in zip(cuts, length, strict=True)]
+        after = rows[2 * bins + k] if k + 1 < bins else flat
+        raw = [torch.where(passed, new, now) for new, now in zip((rows[2 * bins + k - 1], after), raw, strict=True)]
+    lows, lengths = torch.stack(low), torch.stack(length)
+    return _through(place, lows, lengths, torch.stack(raw), axis, smallest)[3:]
+
+
+def _cuts(logits: Sequence[Tensor], smallest: float) -> tuple[list[Tensor], list[Tensor]]:
+    """Where the bins of one axis start, and how long they are, between −1 and 1."""
+    highest = reduce(torch.maximum, logits).detach()
+    shares = [(logit - highest).exp() for logit in logits]
+    scale = 2 * (1 - len(shares) * smallest) / reduce(torch.add, shares)
+    lengths = [2 * smallest + scale * share for share in shares]
+    return list(accumulate(lengths[:-1], torch.add, initial=torch.full_like(highest, -1.0))), lengths
+
+
+def _through(
+    place: Tensor, lows: Tensor, lengths: Tensor, raw: Tensor, axis: int, smallest: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """θ, the chord's slope, the slopes over it, the value on the other axis and its log-slope, given the bin."""
+    chord = lengths[1] / lengths[0]
     slopes = (functional.softplus(raw + math.log(math.expm1(1 - smallest))) + smallest) / chord
     part = ((place - lows[axis]) / lengths[axis]).clamp(0, 1)
     theta = _root(part, slopes).clamp(0, 1) if axis else part
     curve = curve_at(theta, slopes)
     log_slope = (chord * curve.rise / (curve.below * curve.below)).log()
     value = torch.addcmul(lows[1 - axis], lengths[1 - axis], theta if axis else curve.part)
-    found = Bin(theta, lows, lengths, chord, slopes, ends, totals, share)
-    return value, -log_slope if axis else log_slope, found
+    return theta, chord, slopes, value, -log_slope if axis else log_slope
 
 
 def _search(place: Tensor, parameters: Tensor, axis: int, smallest: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -68,7 +104,7 @@ def _search(place: Tensor, parameters: Tensor, axis: int, smallest: float) -> tu
     bins = (len(parameters) + 1) // 3
     logits = parameters[: 2 * bins].unflatten(0, (2, bins))
     share = (logits - logits.detach().amax(1, keepdim=True)).exp_()
-    knots = torch.matmul(cumulation(bins, smallest, share.dtype, share.device), share)
+    knots = torch.bmm(cumulation(bins, smallest, share.dtype, share.device), share)
     totals = knots[:, bins]
     # A number on a knot belongs to the bin on its right, the last knot to the last bin.
     passed = knots[axis, 1:bins] <= place * totals[axis]
@@ -77,10 +113,10 @@ def _search(place: Tensor, parameters: Tensor, axis: int, smallest: float) -> tu
 
 @lru_cache(maxsize=64)
 def cumulation(bins: int, smallest: float, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The matrix (bins + 1, bins) from unnormalised shares to knots between minus and plus half their sum."""
+    """Twice the matrix (bins + 1, bins) from unnormalised shares to knots between minus and plus half their sum."""
     k = torch.arange(bins + 1, dtype=torch.float64)[:, None]
     before = (torch.arange(bins)[None] < k).double()
-    return (k * smallest + (1 - bins * smallest) * before - 0.5).to(dtype=dtype, device=device)
+    return (k * smallest + (1 - bins * smallest) * before - 0.5).to(dtype=dtype, device=device).expand(2, -1, -1)
 
 
 @lru_cache(maxsize=8)

@@ -12,13 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pushforward.flows.spline_bins import Bin, cumulation, curve_at, mapped_plainly
+from pushforward.flows.spline_bins import Bin, cumulation, curve_at, mapped_plainly, mapped_unrolled
 
 
 def mapped(place: Tensor, parameters: Tensor, axis: int, smallest: float) -> tuple[Tensor, Tensor]:
     """Numbers (M,) of [−1, 1] to the other axis and the log-slopes, under parameters (3·bins − 1, M)."""
-    wanted = torch.is_grad_enabled() and (place.requires_grad or parameters.requires_grad)
-    if wanted and not torch.compiler.is_compiling():
+    if torch.compiler.is_compiling():
+        return mapped_unrolled(place, parameters, axis, smallest)
+    if torch.is_grad_enabled() and (place.requires_grad or parameters.requires_grad):
         return _Mapped.apply(place, parameters, axis, smallest)[:2]
     return mapped_plainly(place, parameters, axis, smallest)[:2]
 
@@ -110,5 +111,5 @@ def _to_parameters(found: Bin, lows: Tensor, lengths: Tensor, slopes: Tensor, sm
     # written over, the right one's cut off.
     slopes = slopes * -torch.expm1(smallest - found.slopes * found.chord)
     whole = lows.new_zeros(3 * bins, samples).scatter_(0, found.ends + (2 * bins - 1), slopes)
-    whole[: 2 * bins] = torch.matmul(matrix.T, knots).mul_(found.share).reshape(2 * bins, samples)
+    whole[: 2 * bins] = torch.bmm(matrix.mT, knots).mul_(found.share).reshape(2 * bins, samples)
     return whole[:-1]
