@@ -69,6 +69,8 @@ def test_data_that_has_changed_is_refused(command, refused, tmp_path):
 def test_the_demo_is_made_once_and_then_used_again(command, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "SAMPLES", 30)
     monkeypatch.setattr(module, "STEPS", 2)
+    monkeypatch.setattr(module, "COMPARED", 20)
+    monkeypatch.setattr(module, "BUDGETS", (2, 4))
     out = tmp_path / "demo"
     argv = ["demo", "--out", out, "--minutes", 0.002, "--device", "cpu", *TINY]
     first = command(*argv, "--json", "--quiet")
@@ -79,6 +81,7 @@ def test_the_demo_is_made_once_and_then_used_again(command, tmp_path, monkeypatc
     assert second.code == 0 and str(out / "report.html") in second.out and "written before" in second.out
     assert (out / "report.html").stat().st_mtime_ns == written
     assert first.json["scores"]["n"] == 30
+    assert "Samplers compared" in (out / "report.html").read_text() and (out / "variance.json").exists()
 
 
 def test_the_settings_of_the_demo_are_valid():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from pushforward.cli.evaluate import EVALUATION, REPORT, evaluation_lines, page, score
+from pushforward.cli.evaluate import EVALUATION, REPORT, compare, evaluation_lines, page, score
 from pushforward.cli.output import DEFAULT, Common
 from pushforward.cli.train import run_training
 
@@ -33,6 +33,8 @@ SETTINGS: tuple[str, ...] = (
 """What the demo trains, over the defaults of the preset edm."""
 SAMPLES, STEPS, GUIDANCE = 700, 20, 1.0
 """How it is scored: samples drawn, evaluations of the network for each, weight of guidance."""
+COMPARED, BUDGETS = 100, (5, 10, 20)
+"""How samplers are compared: samples by each and evaluations, 20 s on one core; `report --samplers` takes more."""
 
 
 def demo(
@@ -90,7 +92,9 @@ def _report(run: Run, common: Common) -> tuple[GeneratorEvaluation, Path, bool]:
     scores = score(run, data, common, number=SAMPLES, steps=STEPS, seed=run.config.training.seed, guidance=GUIDANCE)
     scores.save(scored)
     _pictures(run, data)
-    return scores, page(run, data, scores, report, common), True
+    common.say("comparing samplers")
+    compared = compare(run, data, common, number=COMPARED, budgets=BUDGETS, seed=run.config.training.seed)
+    return scores, page(run, data, scores, report, common, compared), True
 
 
 def _pictures(run: Run, data: Dataset) -> None:

@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from pushforward.api import Run
     from pushforward.data.dataset import Dataset
     from pushforward.report.evaluation import GeneratorEvaluation
+    from pushforward.report.sampler_scores import Comparison
 
 EVALUATION, REPORT = "evaluation.json", "report.html"
+COMPARED = ("default", "dpm++2m", "heun", "ddim", "ddpm", "analytic-ddpm")
+"""The samplers that a report compares: one of each kind."""
 
 Folder = Annotated[Path, Parameter(name="RUN", help="the folder of a run")]
 Number = Annotated[
@@ -91,6 +94,9 @@ def report(
     steps: Steps = 20,
     seed: Seed = 0,
     guidance: Guidance = 1.0,
+    samplers: Annotated[
+        bool, Parameter(negative=(), show_default=False, help="compare samplers too: 500 evaluations for each of 300")
+    ] = False,
     out: Annotated[Path | None, Parameter(name=("--out", "-o"), help="the page [report.html in the run]")] = None,
     device: Device = None,
     common: Common = DEFAULT,
@@ -102,11 +108,30 @@ def report(
     data = found.data()
     scores = score(found, data, common, number=number, steps=steps, seed=seed, guidance=guidance)
     scores.save(run / EVALUATION)
-    path = page(found, data, scores, out or run / REPORT, common)
+    compared = compare(found, data, common, number=300, budgets=(5, 10, 20, 50), seed=seed) if samplers else None
+    path = page(found, data, scores, out or run / REPORT, common, compared)
     common.result({"out": path, "scores": scores.to_dict()}, f"the report is {path.resolve()}")
 
 
-def page(run: Run, data: Dataset, scores: GeneratorEvaluation, out: Path, common: Common) -> Path:
+def compare(run: Run, data: Dataset, common: Common, *, number: int, budgets: tuple[int, ...], seed: int) -> Comparison:
+    """Sample by `COMPARED` with every budget and score, with a bar."""
+    from pushforward.config.samplers import choices
+    from pushforward.report.sampler_scores import compare_samplers
+
+    run = run.with_variance()
+    asked = choices(COMPARED, run.generator.model, run.generator.variance)
+    with Bar(common, "comparing samplers", len(COMPARED) * len(budgets)) as bar:
+        return compare_samplers(run.generator, data, asked, budgets, n=number, seed=seed, tell=bar)
+
+
+def page(
+    run: Run,
+    data: Dataset,
+    scores: GeneratorEvaluation,
+    out: Path,
+    common: Common,
+    compared: Comparison | None = None,
+) -> Path:
     """Write the report of a run."""
     from pushforward.report.run_report import write_report
     from pushforward.training.observers import read_log
@@ -114,7 +139,8 @@ def page(run: Run, data: Dataset, scores: GeneratorEvaluation, out: Path, common
     common.say("writing the report")
     described = {**run.checkpoint.config, "state": run.checkpoint.state}
     log = read_log(run.path / "metrics.jsonl")
-    return write_report(run.generator, data, described, log, scores, out, run=str(run.path), command=again(run))
+    where, command = str(run.path), again(run)
+    return write_report(run.generator, data, described, log, scores, out, run=where, command=command, compared=compared)
 
 
 def again(run: Run) -> str:

@@ -6,7 +6,7 @@ What a name means is imported when it is asked for, so that reading the names is
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -256,6 +256,17 @@ SAMPLERS: dict[str, Named] = {
     "predictor-corrector": Named("reverse diffusion with a Langevin corrector", _predictor_corrector, random=True),
     "annealed-langevin": Named("Langevin dynamics down a ladder of levels", _annealed_langevin, random=True),
 }
+
+
+def choices(
+    names: Iterable[str], model: Diffusion, variance: VarianceTable | None = None
+) -> dict[str, Callable[[int], Sampling]]:
+    """What `compare_samplers` takes: for each name, the sampler for a number of evaluations."""
+
+    def choice(name: str) -> Callable[[int], Sampling]:
+        return lambda evaluations: build_sampler(name, model, evaluations, variance)
+
+    return {name: choice(name) for name in names}
 
 
 def named(name: str) -> Named:

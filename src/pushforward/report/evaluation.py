@@ -140,7 +140,7 @@ def evaluate_generator(
     """
     n = n or min(1000, max(100, len(data.train) // 2))
     labels = training_labels(generator, data.train, n, seed)
-    with _Counter(generator.model.network) as counter:
+    with EvaluationCounter(generator.model.network) as counter:
         started = time.perf_counter()
         samples = generator.sample(n, steps=steps, seed=seed, label=labels, guidance=guidance, progress=progress)
         seconds = (time.perf_counter() - started) / n
@@ -231,13 +231,13 @@ def _loss(generator: Generator, split: Split, seed: int, most: int = 512, batch:
     return Loss(statistics.fmean(losses), error, count)
 
 
-class _Counter:
+class EvaluationCounter:
     """Counts the items that a network is called with."""
 
     def __init__(self, network: nn.Module) -> None:
         self.network, self.items = network, 0
 
-    def __enter__(self) -> _Counter:
+    def __enter__(self) -> EvaluationCounter:
         self.handle = self.network.register_forward_pre_hook(self._count)
         return self
 

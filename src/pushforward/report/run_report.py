@@ -16,6 +16,8 @@ from pushforward.report.image_sections import image_sections
 from pushforward.report.markup import Html
 from pushforward.report.metrics_table import metrics_table, verdict_of
 from pushforward.report.page import Figure, Page, Section, Verdict, cards, table
+from pushforward.report.sampler_scores import Comparison
+from pushforward.report.sampler_sections import samplers_compared
 from pushforward.report.scales import number
 from pushforward.report.subject import Subject
 from pushforward.report.training_sections import duration, last, training_sections, versions
@@ -31,6 +33,7 @@ def write_report(
     *,
     run: str = "RUN",
     command: str | None = None,
+    compared: Comparison | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> Path:
     """Write the report of a trained generator to `out` and return its path.
@@ -41,6 +44,7 @@ def write_report(
         log: the entries of the training log, possibly none.
         evaluation: of this generator on these data; its seed, steps and guidance make the samples that are shown.
         run, command: how the run and the training are called in the commands that repeat them.
+        compared: samplers against one another on this model, for a section of its own.
         tell: called with the title of each section when it is done.
 
     Raises:
@@ -48,7 +52,7 @@ def write_report(
     """
     subject = Subject(generator, data, description, log, evaluation, run)
     sections = []
-    for section in _sections(subject, command):
+    for section in _sections(subject, command, compared):
         if section is not None:
             sections.append(section)
             if tell:
@@ -66,9 +70,10 @@ def write_report(
     return Path(out)
 
 
-def _sections(subject: Subject, command: str | None) -> Iterator[Section | None]:
+def _sections(subject: Subject, command: str | None, compared: Comparison | None) -> Iterator[Section | None]:
     looked = image_sections(subject) if subject.is_image else column_sections(subject)
-    return chain(looked, [scores(subject)], training_sections(subject, command))
+    asked = [] if compared is None else [samplers_compared(compared)]
+    return chain(looked, [scores(subject)], asked, training_sections(subject, command))
 
 
 def _subtitle(subject: Subject) -> str:

@@ -183,35 +183,39 @@ def _path(s: Series, f: _Frame, index: int) -> str:
     )
 
 
-def _end_labels(series: Sequence[Series], colours: Sequence[int], f: _Frame) -> str:
-    """Each line's name at its right end, pushed apart where they would overlap."""
-    wanted = []
+def _end_labels(series: Sequence[Series], colours: Sequence[int], f: _Frame, all_names: bool) -> str:
+    """Each line's name at its right end, pushed apart where they would overlap; of faint ones only if asked."""
+    wanted: list[tuple[float, str, int | None]] = []
     for s, index in zip(series, colours, strict=True):
-        runs = [] if s.faint else _runs(s, f)
+        runs = [] if s.faint and not all_names else _runs(s, f)
         if runs:
-            wanted.append((runs[-1][-1][1], s.name, index))
+            wanted.append((runs[-1][-1][1], s.name, None if s.faint else index))
     parts, previous = [], -math.inf
-    wanted.sort()
-    for i, (y, name, index) in enumerate(wanted):
+    wanted.sort(key=lambda label: label[:2])
+    for i, (y, name, bright) in enumerate(wanted):
         ceiling = f.y.start - 15 * (len(wanted) - 1 - i)
         previous = max(min(y, ceiling), previous + 15)
-        parts.append(
-            f'<text x="{f.x.end + 8:.1f}" y="{previous + 4:.1f}" fill="{colour(index)}" font-weight="600">'
-            f"{escape(name)}</text>"
-        )
+        look = 'fill="currentColor" opacity=".65"' if bright is None else f'fill="{colour(bright)}" font-weight="600"'
+        parts.append(f'<text x="{f.x.end + 8:.1f}" y="{previous + 4:.1f}" {look}>{escape(name)}</text>')
     return "".join(parts)
 
 
 def line_chart(
-    series: Sequence[Series], axes: Axes, title: str, description: str, size: tuple[int, int] = (680, 300)
+    series: Sequence[Series],
+    axes: Axes,
+    title: str,
+    description: str,
+    size: tuple[int, int] = (680, 300),
+    all_names: bool = False,
 ) -> Html:
-    """Lines with their names at their ends; gaps where a value is not finite."""
+    """Lines with their names at their ends (of faint ones with `all_names`); gaps where a value is not finite."""
     colours = _colours(series)
-    right = 20 + 7.2 * max((len(s.name) for s in series if not s.faint), default=0)
+    right = 20 + 7.2 * max((len(s.name) for s in series if all_names or not s.faint), default=0)
     f = _Frame.around([v for s in series for v in s.x], [v for s in series for v in s.y], axes, size, right, 12)
     order = sorted(range(len(series)), key=lambda i: not series[i].faint)
     lines = "".join(_path(series[i], f, colours[i]) for i in order)
-    return _svg(f.width, f.height, title, description, _axes(f, axes) + lines + _end_labels(series, colours, f))
+    labels = _end_labels(series, colours, f, all_names)
+    return _svg(f.width, f.height, title, description, _axes(f, axes) + lines + labels)
 
 
 def scatter_chart(
