@@ -54,7 +54,12 @@ class _Pair:
     @property
     def x_complex(self) -> bool | None:
         inner = self.inner.x_complex
-        return self.outer.x_complex if inner is None and _keeps_kind(self.inner) else inner
+        return self.outer.x_complex if inner is None else inner
+
+    @property
+    def y_complex(self) -> bool | None:
+        outer = self.outer.y_complex
+        return self.inner.y_complex if outer is None else outer
 
     @property
     def items(self) -> int | None:
@@ -65,11 +70,6 @@ class _Pair:
 
     def measured(self, y: Tensor) -> Tensor:
         return self.outer.measured(y)
-
-
-def _keeps_kind(operator: Operator) -> bool:
-    """Whether real items stay real and complex ones complex: all but the maps between the two, which say so."""
-    return operator.x_complex is None
 
 
 class Composed(_Pair, Operator):
@@ -158,9 +158,11 @@ class Adjoint(LinearOperator):
 
     @property
     def x_complex(self) -> bool | None:
-        if self.operator.x_shape is None:
-            return self.operator.x_complex
-        return self.operator(self.operator.zeros()).is_complex() or self.operator.x_complex
+        return self.operator.y_complex
+
+    @property
+    def y_complex(self) -> bool | None:
+        return self.operator.x_complex
 
     @property
     def unitary(self) -> bool:
@@ -217,6 +219,10 @@ class Scaled(LinearOperator):
     @property
     def x_complex(self) -> bool | None:
         return self.operator.x_complex
+
+    @property
+    def y_complex(self) -> bool | None:
+        return self.operator.y_complex
 
     @property
     def channelwise(self) -> bool:

@@ -21,8 +21,8 @@ def check(operator: LinearOperator, shape: Shape, tolerance: float) -> float:
         linear = _linear_error(operator, probes)
         if linear > tolerance:
             raise UserError(
-                f"{name} is not linear: A(2x − z) and 2A(x) − A(z) differ by {linear:.1e} of their size; a map that is "
-                "not linear is an Operator with a pseudo-inverse"
+                f"{name} is not linear: A(2x − 3z) and 2A(x) − 3A(z) differ by {linear:.1e} of their size; a map that "
+                "is not linear is an Operator with a pseudo-inverse"
             )
         adjoint = adjoint_error(operator, probes)
         if adjoint > tolerance:
@@ -42,7 +42,7 @@ def check(operator: LinearOperator, shape: Shape, tolerance: float) -> float:
 def _linear_error(operator: LinearOperator, probes: list[Tensor]) -> float:
     """Of the first two probes, with items measured together and apart (an operator may not mix items)."""
     x, z = probes[:2]
-    left, right = operator(2 * x - z), 2 * operator(x) - operator(z)
+    left, right = operator(2 * x - 3 * z), 2 * operator(x) - 3 * operator(z)
     if operator.items is None:
         left = torch.cat((left, operator(x[:1])))
         right = torch.cat((right, operator(x)[:1]))

@@ -82,9 +82,7 @@ class Matrix(LinearOperator):
         if tuple(x.shape[1:]) != expected:
             raise UserError(f"this matrix takes items of shape {expected}, and {tuple(x.shape[1:])} was given")
         if matrix.is_complex() and not x.is_complex():
-            raise UserError(
-                "a complex matrix acts on complex items, and real ones were given: put RealAsComplex before"
-            )
+            raise UserError("a complex matrix acts on complex items, and real ones were given: put RealAsComplex first")
         matrix = matrix.to(x.device, x.dtype)
         flat = x.flatten(1)
         y = flat @ matrix.T if matrix.ndim == 2 else (matrix @ flat[..., None])[..., 0]

@@ -133,7 +133,7 @@ class Diagonal(LinearOperator):
 
     def __call__(self, x: Tensor) -> Tensor:
         if self.weights.is_complex() and not x.is_complex():
-            raise UserError("complex weights act on complex items, and real ones were given: put RealAsComplex before")
+            raise UserError("complex weights act on complex items, and real ones were given: put RealAsComplex first")
         return x * fitted(self.weights, x, "weights").to(x.dtype)
 
     def adjoint(self, y: Tensor) -> Tensor:

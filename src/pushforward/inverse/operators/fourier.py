@@ -75,6 +75,10 @@ class RealAsComplex(LinearOperator):
     def x_complex(self) -> bool:
         return False
 
+    @property
+    def y_complex(self) -> bool:
+        return True
+
     def __call__(self, x: Tensor) -> Tensor:
         real_items(x, "RealAsComplex")
         return torch.complex(x, torch.zeros_like(x))
@@ -93,6 +97,10 @@ class ChannelsAsComplex(LinearOperator):
     @property
     def x_complex(self) -> bool:
         return False
+
+    @property
+    def y_complex(self) -> bool:
+        return True
 
     @property
     def unitary(self) -> bool:

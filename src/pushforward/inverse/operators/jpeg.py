@@ -14,7 +14,7 @@ from pushforward.inverse.operators.pointwise import rounded
 from pushforward.inverse.operators.resize import AveragePool
 
 # Annex K of ITU-T T.81, tables K.1 and K.2.
-_LUMINANCE = (
+LUMINANCE = (
     (16, 11, 10, 16, 24, 40, 51, 61),
     (12, 12, 14, 19, 26, 58, 60, 55),
     (14, 13, 16, 24, 40, 57, 69, 56),
@@ -24,7 +24,7 @@ _LUMINANCE = (
     (49, 64, 78, 87, 103, 121, 120, 101),
     (72, 92, 95, 98, 112, 100, 103, 99),
 )
-_CHROMINANCE = (
+CHROMINANCE = (
     (17, 18, 24, 47, 99, 99, 99, 99),
     (18, 21, 26, 66, 99, 99, 99, 99),
     (24, 26, 56, 99, 99, 99, 99, 99),
@@ -35,9 +35,10 @@ _CHROMINANCE = (
 _COLOURS = ((0.299, 0.587, 0.114), (-0.168735892, -0.331264108, 0.5), (0.5, -0.418687589, -0.081312411))
 
 
-def quality_scale(quality: int) -> float:
-    """The factor of the tables at a quality from 1 to 100, as the Independent JPEG Group has it."""
-    return (5000 / quality if quality < 50 else 200 - 2 * quality) / 100
+def quantisation(table: tuple[tuple[int, ...], ...], quality: int) -> Tensor:
+    """The steps of the 8×8 coefficients at a quality from 1 to 100, as the Independent JPEG Group scales the tables."""
+    percent = 5000 // quality if quality < 50 else 200 - 2 * quality
+    return ((torch.tensor(table) * percent + 50) // 100).clamp(1, 255).double()
 
 
 def cosines() -> Tensor:
@@ -76,11 +77,11 @@ class JPEG(Operator):
         unit = (self.high - self.low) / 255
         levels = (x - self.low) / unit - 128
         if x.shape[1] == 1:
-            return (self._coded(levels, _LUMINANCE) + 128) * unit + self.low
+            return (self._coded(levels, LUMINANCE) + 128) * unit + self.low
         colours = torch.tensor(_COLOURS, dtype=torch.float64).to(x.device)
         planes = torch.einsum("ij,bjhw->bihw", colours.to(x.dtype), levels)
-        light = self._coded(planes[:, :1], _LUMINANCE)
-        colour = self._halved(planes[:, 1:]) if self.halved else self._coded(planes[:, 1:], _CHROMINANCE)
+        light = self._coded(planes[:, :1], LUMINANCE)
+        colour = self._halved(planes[:, 1:]) if self.halved else self._coded(planes[:, 1:], CHROMINANCE)
         back = torch.linalg.inv(colours).to(x.dtype)
         return (torch.einsum("ij,bjhw->bihw", back, torch.cat((light, colour), 1)) + 128) * unit + self.low
 
@@ -88,12 +89,12 @@ class JPEG(Operator):
         return y
 
     def _halved(self, planes: Tensor) -> Tensor:
-        small = self._coded(AveragePool(2)(planes), _CHROMINANCE)
+        small = self._coded(AveragePool(2)(planes), CHROMINANCE)
         return small.repeat_interleave(2, -1).repeat_interleave(2, -2)
 
     def _coded(self, planes: Tensor, table: tuple[tuple[int, ...], ...]) -> Tensor:
-        steps = (torch.tensor(table, dtype=torch.float64) * quality_scale(self.quality)).round().clamp(1, 255)
-        steps, dct = steps.to(planes.device, planes.dtype), cosines().to(planes.device, planes.dtype)
+        steps = quantisation(table, self.quality).to(planes.device, planes.dtype)
+        dct = cosines().to(planes.device, planes.dtype)
         blocks = planes.unflatten(-1, (-1, 8)).unflatten(-3, (-1, 8)).transpose(-2, -3)
         kept = rounded(dct @ blocks @ dct.mT / steps, self.straight_through) * steps
         return (dct.mT @ kept @ dct).transpose(-2, -3).flatten(-4, -3).flatten(-2, -1)

@@ -51,6 +51,11 @@ class Operator(ABC):
         return None
 
     @property
+    def y_complex(self) -> bool | None:
+        """Whether measurements are complex; None where they are if items are."""
+        return self.x_complex if self.x_shape is None else self(self.zeros()).is_complex()
+
+    @property
     def items(self) -> int | None:
         """How many items the operator has parameters of their own for; None where all share them."""
         return None

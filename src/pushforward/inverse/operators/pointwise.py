@@ -42,6 +42,10 @@ class Magnitude(_After, Operator):
 
     operator: LinearOperator
 
+    @property
+    def y_complex(self) -> bool:
+        return False
+
     def __call__(self, x: Tensor) -> Tensor:
         return self.operator(x).abs()
 
@@ -51,8 +55,7 @@ class Magnitude(_After, Operator):
     def pseudo_inverse(self, y: Tensor, near: Tensor | None = None) -> Tensor:
         if near is not None:
             return self.operator.pseudo_inverse(y * _phase(self.operator(near), 1.0), near)
-        like = self.operator(self.operator.zeros()[:1]) if self.operator.x_shape else y
-        return self.operator.pseudo_inverse(torch.complex(y, torch.zeros_like(y)) if like.is_complex() else y)
+        return self.operator.pseudo_inverse(torch.complex(y, torch.zeros_like(y)) if self.operator.y_complex else y)
 
 
 def _phase(z: Tensor, at_zero: float) -> Tensor:
