@@ -124,7 +124,7 @@ def interpolation() -> float:
     return largest(path.norm(dim=1) - 3, path[0] - a, path[3] - b)
 
 
-def bits(copies: int = 64) -> Finding:
+def bits(copies: int = 256) -> Finding:
     """Bits of dequantised integers against −E_u log₂ p(v + u) − log₂ width over their cells, in standard errors."""
     mixture, width = line_mixture(BIMODAL), 2 / 15
     values = torch.arange(16, dtype=torch.float64)[:, None] * width - 1
