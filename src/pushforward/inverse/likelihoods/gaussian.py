@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -122,12 +122,11 @@ class Gaussian(Measurement):
         y = self.y - constant.to(self.y.device, self.y.dtype)
         return replace(self, operator=self.operator @ affine.linear, y=y)
 
-    def select(self, index: Tensor) -> Self:
-        chosen = super().select(index)
+    def _selected(self, index: Tensor) -> dict[str, Any]:
         sigma = self.sigma
         sigma = sigma[index.to(sigma.device)] if isinstance(sigma, Tensor) and sigma.ndim else sigma
         covariance = None if self.covariance is None else self.covariance.select(index)
-        return replace(chosen, sigma=sigma, covariance=covariance)
+        return {**super()._selected(index), "sigma": sigma, "covariance": covariance}
 
     def slack(self) -> float:
         size = 1.0 if self.covariance is None else self.covariance.rms()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -105,8 +105,12 @@ class Measurement(Likelihood):
         return sum_per_sample(self.operator.measured(ones)) * (2 if self.y.is_complex() else 1)
 
     def select(self, index: Tensor) -> Self:
+        return replace(self, **self._selected(index))
+
+    def _selected(self, index: Tensor) -> dict[str, Any]:
+        """The fields of `select` that change."""
         y = self.y if len(self.y) == 1 else self.y[index.to(self.y.device)]
-        return replace(self, operator=self.operator.select(index), y=y)
+        return {"operator": self.operator.select(index), "y": y}
 
     def in_units(self, units: Units) -> Likelihood:
         return replace(self, operator=self.operator.in_units(units))

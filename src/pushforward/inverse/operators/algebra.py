@@ -23,7 +23,10 @@ def compose(outer: Operator, inner: Operator) -> Operator:
     if isinstance(outer, Identity):
         return inner
     if isinstance(outer, LinearOperator) and isinstance(inner, LinearOperator):
-        return Product(outer, inner)
+        # Factors go to the front, where they hide no structure.
+        if isinstance(outer, Scaled):
+            return Scaled(outer.operator @ inner, outer.factor)
+        return Scaled(outer @ inner.operator, inner.factor) if isinstance(inner, Scaled) else Product(outer, inner)
     return Composed(outer, inner)
 
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from pushforward.errors import UserError
-from pushforward.inverse.operators.elementwise import Diagonal, fitted
-from pushforward.inverse.operators.operator import Operator
+from pushforward.inverse.operators.algebra import Scaled
+from pushforward.inverse.operators.elementwise import Diagonal, Identity, fitted
+from pushforward.inverse.operators.operator import LinearOperator, Operator
 
 
 class Units(Protocol):
@@ -40,9 +41,9 @@ class Affine(Operator):
         return Affine(scale, offset)
 
     @property
-    def linear(self) -> Diagonal:
+    def linear(self) -> LinearOperator:
         """x ↦ a ⊙ x."""
-        return Diagonal(self.scale)
+        return Diagonal(self.scale) if self.scale.ndim else Scaled(Identity(), float(self.scale))
 
     def __call__(self, x: Tensor) -> Tensor:
         return x * self._like(self.scale, x) + self._like(self.offset, x)
