@@ -134,7 +134,13 @@ def likelihoods(run: pf.Run, repeats: int) -> list[Bits]:
 def quality_table(comparison: Comparison, budgets: Sequence[int], away: Distances) -> list[str]:
     """One row per sampler, best first: Fréchet distance over its floor at each budget, and what else was measured."""
     floor = comparison.floor
-    heads = [*map(str, budgets), "MMD² at 20", "labels at 20", *(f"RMS at {budget}" for budget in APART), "ms at 20"]
+    heads = [
+        *map(str, budgets),
+        "MMD² at 20",
+        "labels at 20",
+        *(f"RMS at {budget}" for budget in APART),
+        "processor ms at 20",
+    ]
     lines = [f"| sampler | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
     for name in ranked(comparison):
         rows = {row.asked: row for row in comparison.of(name)}
@@ -143,7 +149,7 @@ def quality_table(comparison: Comparison, budgets: Sequence[int], away: Distance
         apart = away.get(name, {})
         cells += [f"{middle.quality.mmd:.4f}", f"{middle.quality.accuracy or math.nan:.3f}"]
         cells += [f"{apart[budget]:.1e}" if budget in apart else "–" for budget in APART]
-        lines.append(f"| {name} | {' | '.join(cells)} | {1e3 * middle.seconds:.1f} |")
+        lines.append(f"| {name} | {' | '.join(cells)} | {1e3 * middle.processor:.1f} |")
     real = ["1"] * len(budgets)
     lines.append(f"| *real digits* | {' | '.join(real)} | {floor.mmd:.4f} | {floor.accuracy:.3f} {'| – ' * 5}|")
     return lines

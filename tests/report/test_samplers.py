@@ -80,7 +80,7 @@ def test_rows_without_labels_are_compared_too():
 
 
 def made(name, *pairs):
-    return [Scored(name, n, n, 0.01, Quality(ratio * 2.0, 0.0, None)) for n, ratio in pairs]
+    return [Scored(name, n, n, 0.01, 0.01, Quality(ratio * 2.0, 0.0, None)) for n, ratio in pairs]
 
 
 def test_the_chart_names_every_line_and_shows_the_best():

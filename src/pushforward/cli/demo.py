@@ -33,8 +33,8 @@ SETTINGS: tuple[str, ...] = (
 """What the demo trains, over the defaults of the preset edm."""
 SAMPLES, STEPS, GUIDANCE = 700, 20, 1.0
 """How it is scored: samples drawn, evaluations of the network for each, weight of guidance."""
-COMPARED, BUDGETS = 100, (5, 10, 20)
-"""How samplers are compared: samples by each and evaluations, 20 s on one core; `report --samplers` takes more."""
+COMPARED, BUDGETS = 150, (5, 10, 20)
+"""How samplers are compared: samples by each and evaluations, 15 s on one core; `report --samplers` takes more."""
 
 
 def demo(

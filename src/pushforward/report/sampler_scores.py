@@ -39,12 +39,16 @@ class Quality:
 
 @dataclass(frozen=True)
 class Scored:
-    """What a sampler made with a budget of `asked` evaluations: what it spent, in calls and seconds per sample."""
+    """What a sampler made with a budget of `asked` evaluations: what it spent per sample, in calls and seconds.
+
+    `processor` is the time of all processors together, steadier than `seconds` where the machine is shared.
+    """
 
     name: str
     asked: int
     evaluations: float
     seconds: float
+    processor: float
     quality: Quality
 
 
@@ -146,14 +150,15 @@ def compare_samplers(
         try:
             sampler = choices[name](budget)
             with EvaluationCounter(generator.model.network) as counter:
-                started = time.perf_counter()
+                started, worked = time.perf_counter(), time.process_time()
                 made = generator.sample(judge.n, steps=budget, seed=seed, label=labels, sampler=sampler)
-                seconds = (time.perf_counter() - started) / judge.n
+                seconds, processor = time.perf_counter() - started, time.process_time() - worked
         except UserError as error:
             refused[f"{name}, {budget} evaluations"] = str(error)
         else:
             quality = judge.score(made.values, made.labels)
-            rows.append(Scored(name, budget, counter.items / judge.n, seconds, quality))
+            spent, took, work = (part / judge.n for part in (counter.items, seconds, processor))
+            rows.append(Scored(name, budget, spent, took, work, quality))
         if tell:
             tell(done, len(runs))
     return Comparison(tuple(rows), judge.floor, judge.n, len(judge.test), judge.space.name, refused)
