@@ -124,6 +124,26 @@ def test_an_adjoint_that_is_not_one_is_refused_with_its_relative_error(error):
     as_operator(Physics(error), (1, 2, 3), tolerance=None)
 
 
+class Single(Physics):
+    """As networks and physics of others are: in single precision alone."""
+
+    def A(self, x: Tensor) -> Tensor:
+        return x.flatten(1) @ MATRIX.float().T
+
+    def A_adjoint(self, y: Tensor) -> Tensor:
+        return (y @ MATRIX.float()).reshape(len(y), 1, 2, 3)
+
+
+@pytest.mark.parametrize("given", [Single(), Single().A])
+def test_an_operator_of_one_precision_says_so(given):
+    with pytest.raises(RuntimeError):
+        as_operator(given, (1, 2, 3))
+    operator = as_operator(given, (1, 2, 3), dtype=torch.float32, tolerance=1e-4)
+    x = noise(2, 1, 2, 3)
+    assert operator(x).dtype == F64 and operator(x.float()).dtype == torch.float32
+    assert torch.allclose(operator(x), x.flatten(1) @ MATRIX.T, atol=1e-5)
+
+
 def test_gradients_flow_through_vectors():
     operator = as_operator(OfPyLops())
     x = noise(2, 2, 3).requires_grad_()
@@ -226,6 +246,10 @@ mask = Mask(torch.ones(4, 5))
             r"\[20, 20\] measured numbers was given",
         ),
         (lambda: Stack((mask, RealAsComplex()), (4, 5)), "all of them with real measurements, or complex"),
+        (
+            lambda: stack(Mask(torch.ones(2, 1, 2, 2)), Mask(torch.ones(3, 1, 2, 2)), shape=(1, 2, 2)),
+            "different numbers of items",
+        ),
         (lambda: Each(()), "at least one"),
         (lambda: Each((mask, mask))(torch.zeros(3, 4, 5)), "2 operators were given for 3 items"),
     ],

@@ -31,8 +31,10 @@ from pushforward.inverse import (
     Poisson,
     Product,
     Quantise,
+    Transmission,
     gaussian_kernel,
     grey,
+    parallel,
     stack,
     subsampled_fourier,
 )
@@ -212,6 +214,22 @@ def test_counts():
     assert torch.allclose(lots.var(0), 8 * x, rtol=0.2, atol=0.1)
     with pytest.raises(UserError, match="rates of at least 0"):
         one.simulate(-x, DRAWS)
+
+
+def test_photons_behind_an_item():
+    """Log-Poisson tomography: the density in closed form, its gradient, and an estimate by the pseudo-inverse."""
+    radon = parallel(6, 9)
+    x = noise(2, 1, 6, 6).abs() / 10
+    beam = Transmission(radon, 1e4)
+    y = Poisson(beam, torch.zeros(2, *radon.image)).simulate(x, Draws.of(0, range(2)))
+    one = Poisson(beam, y)
+    expected = stats.poisson.logpmf(y.numpy(), 1e4 * np.exp(-radon(x).numpy())).sum((1, 2, 3))
+    assert np.allclose(one.log_prob(x), expected, atol=1e-6)
+    u, step = noise(2, 1, 6, 6, seed=5), 1e-6
+    slope = (one.log_prob(x + step * u) - one.log_prob(x - step * u)) / (2 * step)
+    assert torch.allclose((one.gradient(x) * u).flatten(1).sum(1), slope, rtol=1e-4)
+    assert float((beam.pseudo_inverse(y) - x).abs().max()) < 0.1
+    assert one.check() < 0.02
 
 
 def test_quantiles_of_counts_are_scipys():

@@ -13,6 +13,9 @@ from pushforward.numerics.random import key, keys, normal
 
 Map = Callable[[Tensor], Tensor]
 
+_PATIENCE = 60
+"""Iterations without a smaller gradient after which CGLS has reached what rounding allows."""
+
 
 def squares(x: Tensor) -> Tensor:
     """‖x‖² per sample, real: (B, …) -> (B,)."""
@@ -36,14 +39,14 @@ def conjugate_gradients(apply: Map, b: Tensor, tolerance: float | None = None, m
     """Solve M u = b per sample, M symmetric (Hermitian) and positive semi-definite: b (B, …) -> u (B, …).
 
     Stops where ‖M u − b‖ ≤ tolerance·‖b‖ (default: √eps of the dtype) for every sample, at the latest after `most`
-    iterations (default: twice the dimension). For a singular M and a consistent b, u is the pseudo-inverse solution.
-    Raises NumericalError where a residual stays above 1 % of ‖b‖.
+    iterations (default: twice the dimension, at most 2000). For a singular M and a consistent b, u is the
+    pseudo-inverse solution. Raises NumericalError where a residual stays above 1 % of ‖b‖.
     """
     eps = torch.finfo(b.dtype).eps
     bound = (eps**0.5 if tolerance is None else tolerance) ** 2 * squares(b)
     u, residual, direction = torch.zeros_like(b), b, b
     square = squares(b)
-    for _ in range(most or 2 * b[0].numel()):
+    for _ in range(most or min(2 * b[0].numel(), 2000)):
         active = square > bound
         if not bool(active.any()):
             return u
@@ -70,9 +73,10 @@ def cgls(
 ) -> Tensor:
     """The shortest x that minimises ‖A x − y‖² per sample, by conjugate gradients on A* A (Hestenes & Stiefel 1952).
 
-    Stops where ‖A*(y − A x)‖ ≤ tolerance·‖A* y‖ (default: 10 eps of the dtype), at the latest after `iterations`
-    (default: twice the dimension). Stopped early, the count of iterations is the regulariser: few of them are a
-    baseline for noisy measurements of ill-conditioned operators, such as those of tomography.
+    Stops where ‖A*(y − A x)‖ ≤ tolerance·‖A* y‖ (default: 10 eps of the dtype), or where rounding lets it shrink no
+    more, at the latest after `iterations` (default: twice the dimension, at most 1000). Stopped early, the count of
+    iterations is the regulariser: few of them are a baseline for noisy measurements of ill-conditioned operators, such
+    as those of tomography.
     """
     if iterations is not None and iterations < 1:
         raise UserError(f"CGLS needs at least one iteration; got {iterations}")
@@ -82,9 +86,10 @@ def cgls(
     best, lowest = x, square
     limit = 10 * torch.finfo(y.dtype).eps if tolerance is None else tolerance
     bound = limit**2 * square
-    for _ in range(iterations or 2 * x[0].numel()):
+    since = 0
+    for _ in range(iterations or min(2 * x[0].numel(), 1000)):
         active = square > bound
-        if not bool(active.any()):
+        if not bool(active.any()) or since >= _PATIENCE:
             break
         image = forward(direction)
         curvature = squares(image)
@@ -94,7 +99,8 @@ def cgls(
         gradient = adjoint(residual)
         previous, square = square, squares(gradient)
         # Once rounding rules, the gradient grows again: what was best is kept.
-        better = square <= lowest
+        better = square < lowest
+        since = 0 if bool(better.any()) else since + 1
         best, lowest = (
             torch.where(better.reshape(-1, *[1] * (x.ndim - 1)), x, best),
             torch.where(better, square, lowest),

@@ -1,6 +1,6 @@
 """What a measurement does to an item: linear operators with their adjoints and singular systems, and others."""
 
-from pushforward.inverse.operators.algebra import Each, Stack, compose, stack
+from pushforward.inverse.operators.algebra import compose
 from pushforward.inverse.operators.back_projection import filtered_back_projection, hann
 from pushforward.inverse.operators.blur import Blur, Hartley, ZeroBlur, gaussian_kernel
 from pushforward.inverse.operators.coils import Coils, estimate_maps, sense
@@ -17,6 +17,7 @@ from pushforward.inverse.operators.pointwise import Clip, Magnitude, Quantise, T
 from pushforward.inverse.operators.radon import Radon, fan, parallel
 from pushforward.inverse.operators.resize import AveragePool, bicubic
 from pushforward.inverse.operators.singular import SingularSystem
+from pushforward.inverse.operators.stacks import Each, Stack, stack
 from pushforward.inverse.operators.units import Affine
 
 __all__ = [

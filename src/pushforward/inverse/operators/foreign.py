@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -44,10 +44,7 @@ class Function(LinearOperator):
     def adjoint(self, y: Tensor) -> Tensor:
         if self.backward is not None:
             return self.backward(y)
-        dtype = y.dtype
-        if self.complex_items != y.is_complex():
-            dtype = torch.empty((), dtype=y.dtype).real.dtype
-            dtype = dtype if not self.complex_items else torch.complex(*torch.zeros(2, 1, dtype=dtype)).dtype
+        dtype = _paired(torch.empty((), dtype=y.dtype).real.dtype, self.complex_items)
         with torch.inference_mode(False), torch.enable_grad():
             state = torch.zeros(len(y), *self.shape, dtype=dtype, device=y.device, requires_grad=True)
             (x,) = torch.autograd.grad(self.forward(state), state, y.detach().clone())
@@ -80,23 +77,47 @@ class _Arrays:
     def __call__(self, x: Tensor) -> Tensor:
         rows = [np.asarray(self.times(row)) for row in x.detach().cpu().reshape(len(x), -1).numpy()]
         y = torch.from_numpy(np.stack(rows)).reshape(len(x), *self.shape)
+        return y.to(x.device, _paired(torch.empty((), dtype=x.dtype).real.dtype, y.is_complex()))
+
+
+@dataclass(frozen=True, eq=False)
+class _In:
+    """A map that works in one precision, made to take and give any."""
+
+    inner: Map
+    dtype: torch.dtype
+
+    def __call__(self, x: Tensor) -> Tensor:
+        y = self.inner(x.to(_paired(self.dtype, x.is_complex())))
         precision = torch.empty((), dtype=x.dtype).real.dtype
-        if y.is_complex():
-            return y.to(x.device, torch.complex128 if precision == torch.float64 else torch.complex64)
-        return y.to(x.device, precision)
+        return y.to(_paired(precision, y.is_complex()))
+
+
+def _paired(dtype: torch.dtype, is_complex: bool) -> torch.dtype:
+    """The complex dtype of a real one, where asked for."""
+    return torch.complex(*torch.zeros(2, 1, dtype=dtype)).dtype if is_complex else dtype
 
 
 def as_operator(
-    given: Any, shape: Shape | None = None, *, complex_items: bool = False, tolerance: float | None = 1e-6
+    given: Any,
+    shape: Shape | None = None,
+    *,
+    complex_items: bool = False,
+    dtype: torch.dtype | None = None,
+    tolerance: float | None = 1e-6,
 ) -> LinearOperator:
-    """Any linear operator of items of `shape` as one of ours, proved by `check` in double precision.
+    """Any linear operator of items of `shape` as one of ours, proved by `check`.
 
     Taken are: a LinearOperator; an object with `A` and `A_adjoint` on batches of tensors; one with `matvec` and
     `rmatvec` on NumPy vectors (of `shape`, or its own `dims` and `dimsd`); a callable on batches of tensors, whose
-    adjoint is taken by differentiation. With tolerance=None nothing is checked (operators in single precision need
-    about 1e-4). Raises UserError, which names the relative error, for an adjoint that is not one.
+    adjoint is taken by differentiation. An operator that works in one precision alone is told by `dtype`
+    (torch.float32, with a tolerance of about 1e-4), else it is used in that of the items. With tolerance=None nothing
+    is checked. Raises UserError, which names the relative error, for an adjoint that is not one.
     """
     operator = _wrapped(given, shape, complex_items)
+    if dtype is not None and isinstance(operator, Function):
+        back = None if operator.backward is None else _In(operator.backward, dtype)
+        operator = replace(operator, forward=_In(operator.forward, dtype), backward=back)
     if tolerance is not None:
         operator.check(shape, tolerance)
     return operator

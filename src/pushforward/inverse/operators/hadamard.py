@@ -61,14 +61,14 @@ class Hadamard(LinearOperator):
     def __call__(self, x: Tensor) -> Tensor:
         if tuple(x.shape[1:]) != self.shape:
             raise UserError(f"this measurement is of items of shape {self.shape}, and {tuple(x.shape[1:])} was given")
-        return walsh_hadamard(x.flatten(1)[:, self.order])[:, self.rows]
+        return walsh_hadamard(x.flatten(1)[:, self.order.to(x.device)])[:, self.rows.to(x.device)]
 
     def adjoint(self, y: Tensor) -> Tensor:
         if y.shape[1:] != self.rows.shape:
             raise UserError(f"this operator measures {len(self.rows)} numbers, and {tuple(y.shape[1:])} was given")
         spread = y.new_zeros(len(y), len(self.order)).index_copy(1, self.rows.to(y.device), y)
         x = torch.empty_like(spread)
-        x[:, self.order] = walsh_hadamard(spread)
+        x[:, self.order.to(y.device)] = walsh_hadamard(spread)
         return x.reshape(len(y), *self.shape)
 
     def _svd(self, shape: Shape) -> SingularSystem:

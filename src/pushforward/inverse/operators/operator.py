@@ -180,7 +180,9 @@ class LinearOperator(Operator):
         shape = self.resolve(shape)
         kept: dict[Shape, SingularSystem | None] = self.__dict__.setdefault("_systems", {})
         if shape not in kept:
-            kept[shape] = self._svd(shape)
+            # Made once, perhaps within inference, and used where gradients are taken as well.
+            with torch.inference_mode(False), torch.no_grad():
+                kept[shape] = self._svd(shape)
         return kept[shape]
 
     def vjp(self, x: Tensor, v: Tensor) -> Tensor:

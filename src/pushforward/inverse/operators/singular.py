@@ -30,10 +30,14 @@ class SingularSystem:
 
     def values(self, like: Tensor) -> Tensor:
         """s in the precision and on the device of `like`, without what is rounding there."""
-        eps = torch.finfo(like.dtype).eps
-        s = self.s.to(like.device)
-        s = torch.where(s > self.rounding * eps * s.flatten(1).amax(1).reshape(-1, *[1] * (s.ndim - 1)), s, 0)
-        return s.to(torch.empty((), dtype=like.dtype).real.dtype)
+        kept: dict[object, Tensor] = self.__dict__.setdefault("_kept", {})
+        key = (like.dtype, like.device)
+        if key not in kept:
+            with torch.inference_mode(False):
+                s = self.s.clone().to(device=like.device, dtype=torch.empty((), dtype=like.dtype).real.dtype)
+                least = self.rounding * torch.finfo(s.dtype).eps * s.flatten(1).amax(1)
+                kept[key] = torch.where(s > least.reshape(-1, *[1] * (s.ndim - 1)), s, 0)
+        return kept[key]
 
     def apply(self, x: Tensor) -> Tensor:
         """U diag(s) V* x."""
