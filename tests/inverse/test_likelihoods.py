@@ -377,6 +377,14 @@ def test_magnitudes_are_real_measurements_of_complex_items():
     assert seen.check() < 0.1
 
 
+def test_whole_numbers_are_measurements_too():
+    x = noise(2, 1, 4, 4)
+    y = torch.arange(16, dtype=torch.uint8).reshape(1, 1, 4, 4)
+    blur = Blur(gaussian_kernel(3, 1.0, F64))
+    found = Gaussian(blur, y, 2.0).in_units(Bytes()).log_prob(x)
+    assert torch.allclose(found, Gaussian(blur, y.double(), 2.0).log_prob(127.5 * x + 127.5))
+
+
 def test_a_stack_of_measurements_is_one_measurement():
     both = stack(AveragePool(2), Blur(noise(3, 3)), shape=(1, 4, 4))
     x = noise(2, 1, 4, 4)

@@ -59,6 +59,8 @@ class Measurement(Likelihood):
     y: Tensor
 
     def __post_init__(self) -> None:
+        if not (self.y.is_floating_point() or self.y.is_complex()):
+            object.__setattr__(self, "y", self.y.double())
         if self.operator.x_shape is not None:
             self._fits(self.operator(self.operator.zeros()))
         y = self.operator.measured(self.y)
@@ -124,7 +126,7 @@ class Measurement(Likelihood):
 
         Raises UserError where it is above `tolerance` and above what noise explains.
         """
-        y = self.y if torch.is_floating_point(self.y) or self.y.is_complex() else self.y.double()
+        y = self.y
         if self.operator.items is not None and len(y) == 1:
             y = y.expand(self.operator.items, *y.shape[1:])
         away = self.operator.measured(self.operator(self.operator.pseudo_inverse(y)) - y)

@@ -113,6 +113,13 @@ def as_operator(
     adjoint is taken by differentiation. An operator that works in one precision alone is told by `dtype`
     (torch.float32, with a tolerance of about 1e-4), else it is used in that of the items. With tolerance=None nothing
     is checked. Raises UserError, which names the relative error, for an adjoint that is not one.
+
+    >>> import torch
+    >>> means = as_operator(lambda x: (x[:, ::2] + x[:, 1::2]) / 2, shape=(4,))
+    >>> means.adjoint(torch.tensor([[1.0, 3.0]]))
+    tensor([[0.5000, 0.5000, 1.5000, 1.5000]])
+    >>> round(means.norm(), 4)
+    0.7071
     """
     operator = _wrapped(given, shape, complex_items)
     if dtype is not None and isinstance(operator, Function):
