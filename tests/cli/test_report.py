@@ -47,6 +47,24 @@ def test_report_is_one_page(command, digits_run, tmp_path):
     assert page.startswith("<!DOCTYPE html>") and "pushforward train again.toml" in page
 
 
+def test_samplers_are_compared_on_request(command, digits_run, tmp_path, monkeypatch):
+    from pushforward.cli import evaluate
+
+    monkeypatch.setattr(evaluate, "COMPARED", ("default", "analytic-ddpm"))
+    monkeypatch.setattr(evaluate, "COMPARISON", (40, (2, 3)))
+    said = command("report", digits_run, "-n", 40, "--steps", 2, "--quiet", "--samplers", "-o", tmp_path / "r.html")
+    assert said.code == 0, said.err
+    page = (tmp_path / "r.html").read_text()
+    assert "Samplers compared" in page and page.count("analytic-ddpm") >= 2
+    assert (digits_run / "variance.json").exists()
+
+
+def test_an_analytic_sampler_from_the_command_line(command, digits_run, tmp_path):
+    argv = ["sample", digits_run, "-n", 3, "--steps", 4, "--sampler", "analytic-ddim", "--quiet", "--json"]
+    first = command(*argv, "-o", tmp_path / "a.npz")
+    assert first.code == 0 and first.json["sampler"] == "analytic-ddim", first.err
+
+
 @pytest.mark.parametrize("name", ["evaluate", "report"])
 def test_what_cannot_be_scored_is_refused(refused, digits_run, tmp_path, name):
     assert "nowhere is not a run" in refused(name, tmp_path / "nowhere")

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 EVALUATION, REPORT = "evaluation.json", "report.html"
 COMPARED = ("default", "dpm++2m", "heun", "ddim", "ddpm", "analytic-ddpm")
 """The samplers that a report compares: one of each kind."""
+COMPARISON = 300, (5, 10, 20, 50)
+"""On request: samples by each sampler, and evaluations."""
 
 Folder = Annotated[Path, Parameter(name="RUN", help="the folder of a run")]
 Number = Annotated[
@@ -108,7 +110,8 @@ def report(
     data = found.data()
     scores = score(found, data, common, number=number, steps=steps, seed=seed, guidance=guidance)
     scores.save(run / EVALUATION)
-    compared = compare(found, data, common, number=300, budgets=(5, 10, 20, 50), seed=seed) if samplers else None
+    most, budgets = COMPARISON
+    compared = compare(found, data, common, number=most, budgets=budgets, seed=seed) if samplers else None
     path = page(found, data, scores, out or run / REPORT, common, compared)
     common.result({"out": path, "scores": scores.to_dict()}, f"the report is {path.resolve()}")
 
