@@ -1,7 +1,7 @@
 # One command each, on a machine with nothing but Python >= 3.11, make and a network. `make help` lists them.
 #
-# .venv/.runtime and .venv/.dev are stamps: written last, after everything under them is installed, and renewed only
-# when pyproject.toml or constraints.txt change. So a repeated command installs nothing and needs no network.
+# .venv/.runtime, .venv/.dev and .venv/.docs are stamps: written last, after everything under them is installed, and
+# renewed only when pyproject.toml or constraints.txt change. So a repeated command installs nothing and needs no network.
 
 PYTHON ?= python3
 VENV   := .venv
@@ -12,7 +12,7 @@ FORGET_HALF_INSTALLED := find $(VENV)/lib -name '*.dist-info' -type d ! -exec te
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow lint format bench hooks clean
+.PHONY: help demo test test-slow lint format docs bench hooks clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s%s\n", $$1, $$2 }'
@@ -38,6 +38,10 @@ format: $(VENV)/.dev ## let ruff repair what it can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+docs: $(VENV)/.docs ## the guides, the tutorial and the API as HTML that opens offline
+	@OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -q -b html -d docs/_build/doctrees docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
 bench: $(VENV)/.dev ## how each benchmark is run
 	@sed -n '/^## How each is run/,/^## /{/^|/p;}' benchmarks/README.md
 
@@ -45,7 +49,7 @@ hooks: $(VENV)/.dev ## run the linters before every commit
 	@$(BIN)/pre-commit install
 
 clean: ## remove caches and build outputs (the environment and runs/ stay)
-	@rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage .coverage.*
+	@rm -rf build dist docs/_build docs/api/generated .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage .coverage.*
 	@find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf '{}' +
 
 # An environment whose creation was interrupted has no working pip: it is made anew.
@@ -71,4 +75,11 @@ $(VENV)/.dev: $(VENV)/.runtime
 	@echo "Installing the development tools (once)"
 	@$(FORGET_HALF_INSTALLED)
 	@$(PIP) install -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.runtime
+	@rm -f $@
+	@echo "Installing what builds the documentation (once)"
+	@$(FORGET_HALF_INSTALLED)
+	@$(PIP) install -c constraints.txt -e '.[docs]'
 	@touch $@
