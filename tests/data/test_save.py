@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from pushforward.data import atomic, load, save_samples
-from pushforward.data.save import grid
+from pushforward.data.save import check_name, grid
 from pushforward.errors import PushforwardError, UserError
 
 
@@ -109,6 +109,27 @@ def test_class_names_cannot_lead_out_of_the_folder(tmp_path):
     out = save_samples(values, data.train.labels, data.format, tmp_path / "a" / "out")
     assert [p.name for p in tmp_path.iterdir()] == ["a"] and len(list(out.rglob("*.png"))) == 8
     assert len(list(out.iterdir())) == 4
+
+
+def test_classes_whose_names_are_alike_keep_a_folder_each(tmp_path):
+    values = np.random.default_rng(0).integers(0, 255, (8, 4, 4)).astype(np.uint8)
+    data = load((values, np.array(["a/b", "a_b", "a:b", "a b"] * 2)), validation=0, test=0)
+    out = save_samples(values, data.train.labels, data.format, tmp_path / "out")
+    assert sorted(len(list(folder.iterdir())) for folder in out.iterdir()) == [2, 2, 2, 2]
+
+
+def test_what_is_refused_is_named_as_the_user_named_it_and_before_samples_are_drawn(tmp_path):
+    data = digits()
+    for name in ("x.csv", "x.parquet", "x.gif"):
+        with pytest.raises(UserError, match=rf"^{tmp_path}/{name} "):
+            check_name(tmp_path / name, data.format)
+        with pytest.raises(UserError, match=rf"^{tmp_path}/{name} "):
+            save_samples(data.train.values, None, data.format, tmp_path / name)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x").write_text("")
+    with pytest.raises(UserError, match="not an empty folder"):
+        check_name(tmp_path / "full", data.format)
+    check_name(tmp_path / "x.png", data.format)
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):

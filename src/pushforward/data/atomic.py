@@ -24,10 +24,15 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def write_folder(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary folder, then rename it to `path`, which must not exist or be empty."""
+def check_free(path: Path) -> None:
+    """Raise UserError where a folder of this name would stand in the place of something else."""
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise UserError(f"{path} exists and is not an empty folder: give another name or empty it first.")
+
+
+def write_folder(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary folder, then rename it to `path`, which must not exist or be empty."""
+    check_free(path)
     temporary = _beside(path)
     try:
         temporary.mkdir()

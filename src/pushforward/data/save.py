@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image
 
-from pushforward.data.atomic import write_file, write_folder
+from pushforward.data.atomic import check_free, write_file, write_folder
+from pushforward.data.columns import Columns
 from pushforward.data.format import Format
 from pushforward.data.labels import Labels
 from pushforward.data.parquet import pyarrow_parquet
@@ -31,6 +32,7 @@ def save_samples(values: np.ndarray, labels: np.ndarray | None, form: Format, pa
     Raises UserError where the name does not fit the data.
     """
     path, values = Path(path).expanduser(), np.asarray(values)
+    check_name(path, form)
     if values.shape[1:] != form.item_shape or (labels is not None and len(labels) != len(values)):
         raise UserError(
             f"Samples of shape {values.shape} with {'no' if labels is None else len(labels)} labels were given, and "
@@ -38,17 +40,35 @@ def save_samples(values: np.ndarray, labels: np.ndarray | None, form: Format, pa
         )
     if labels is not None and form.labels is None:
         raise UserError("Labels were given with samples of data that has no classes: leave them out.")
-    suffix = path.suffix.lower()
-    if suffix == "" or path.is_dir():
-        pixels = _images(form, path)
-        write_folder(path, lambda folder: _write_images(values, labels, form, pixels, folder))
-        return path
-    if suffix not in _WRITERS:
+    if _is_folder(path):
+        write_folder(path, partial(_write_images, values, labels, form))
+    else:
+        write_file(path, partial(_WRITERS[path.suffix.lower()], values, labels, form))
+    return path
+
+
+def check_name(path: str | Path, form: Format) -> None:
+    """Raise UserError where samples of this form cannot be written under this name: best before they are drawn."""
+    path = Path(path).expanduser()
+    suffix, images = path.suffix.lower(), isinstance(form.coding, Pixels)
+    if _is_folder(path):
+        check_free(path)
+    elif suffix not in _WRITERS:
         raise UserError(
             f"{path} ends in {suffix}, and {', '.join(_WRITERS)} or a folder (a name without extension) was expected."
         )
-    write_file(path, partial(_WRITERS[suffix], values, labels, form))
-    return path
+    if not images and (_is_folder(path) or suffix == ".png"):
+        raise UserError(
+            f"{path} asks for images, and the samples are rows of numbers: use .csv, .tsv, .parquet, .npz or .npy."
+        )
+    if images and suffix in _TABLES and not _is_folder(path):
+        raise UserError(f"{path} asks for a table, and the samples are images: use .png, .npz, .npy or a folder.")
+    if suffix == ".parquet":
+        pyarrow_parquet()
+
+
+def _is_folder(path: Path) -> bool:
+    return path.suffix == "" or path.is_dir()
 
 
 def image_array(values: np.ndarray, pixels: Pixels) -> np.ndarray:
@@ -80,31 +100,33 @@ def grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
     return out
 
 
-def _images(form: Format, path: Path) -> Pixels:
-    if not isinstance(form.coding, Pixels):
-        raise UserError(
-            f"{path} asks for images, and the samples are rows of numbers: use .csv, .parquet, .npz or .npy."
-        )
-    return form.coding
-
-
 def _write_grid(values: np.ndarray, labels: np.ndarray | None, form: Format, path: Path) -> None:
-    pixels = _images(form, path)
     if not len(values):
         raise UserError("There are no samples to draw: ask for at least one.")
-    Image.fromarray(grid(image_array(values, pixels))).save(path)
+    Image.fromarray(grid(image_array(values, cast(Pixels, form.coding)))).save(path)
 
 
-def _write_images(values: np.ndarray, labels: np.ndarray | None, form: Format, pixels: Pixels, folder: Path) -> None:
+def _write_images(values: np.ndarray, labels: np.ndarray | None, form: Format, folder: Path) -> None:
+    pixels = cast(Pixels, form.coding)
     folders = [folder] * len(values)
     if labels is not None and form.labels is not None:
-        names = [_safe(name) for name in form.labels.names]
+        names = _folder_names(form.labels.names)
         folders = [folder / names[i] for i in np.asarray(labels).tolist()]
         for name in set(folders):
             name.mkdir()
     digits = max(5, len(str(len(values))))
     for i, image in enumerate(image_array(values, pixels)):
         Image.fromarray(image).save(folders[i] / f"{i:0{digits}d}.png")
+
+
+def _folder_names(classes: Sequence[str]) -> list[str]:
+    """One folder per class, whatever the classes are called."""
+    found: list[str] = []
+    for name in map(_safe, classes):
+        while name in found:
+            name += "_"
+        found.append(name)
+    return found
 
 
 def _safe(name: str) -> str:
@@ -128,11 +150,9 @@ def _write_npy(values: np.ndarray, labels: np.ndarray | None, form: Format, path
         np.save(file, values, allow_pickle=False)
 
 
-def _table(values: np.ndarray, labels: np.ndarray | None, form: Format, path: Path) -> dict[str, np.ndarray]:
+def _table(values: np.ndarray, labels: np.ndarray | None, form: Format) -> dict[str, np.ndarray]:
     """Columns by name, each in its own dtype, the label column where it was."""
-    if isinstance(form.coding, Pixels):
-        raise UserError(f"{path} asks for a table, and the samples are images: use .png, .npz, .npy or a folder.")
-    coding = form.coding
+    coding = cast(Columns, form.coding)
     names = coding.names or tuple(f"column_{i}" for i in range(len(coding.dtypes)))
     found = [
         (name, values[:, i].astype(dtype)) for i, (name, dtype) in enumerate(zip(names, coding.dtypes, strict=True))
@@ -151,7 +171,7 @@ def _label_name(labels: Labels, names: tuple[str, ...]) -> str:
 
 
 def _write_text(values: np.ndarray, labels: np.ndarray | None, form: Format, path: Path, delimiter: str) -> None:
-    columns = _table(values, labels, form, path)
+    columns = _table(values, labels, form)
     # NumPy's own text of a number is the shortest that reads back as the same number of its dtype.
     texts = [
         column.astype(np.uint8 if column.dtype == bool else column.dtype).astype(str) for column in columns.values()
@@ -166,7 +186,7 @@ def _write_parquet(values: np.ndarray, labels: np.ndarray | None, form: Format, 
     parquet = pyarrow_parquet()
     import pyarrow
 
-    parquet.write_table(pyarrow.table(_table(values, labels, form, path)), path)
+    parquet.write_table(pyarrow.table(_table(values, labels, form)), path)
 
 
 _WRITERS: dict[str, Callable[[np.ndarray, np.ndarray | None, Format, Path], None]] = {
@@ -177,3 +197,4 @@ _WRITERS: dict[str, Callable[[np.ndarray, np.ndarray | None, Format, Path], None
     ".tsv": partial(_write_text, delimiter="\t"),
     ".parquet": _write_parquet,
 }
+_TABLES = (".csv", ".tsv", ".parquet")
