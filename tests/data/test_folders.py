@@ -329,3 +329,10 @@ def test_random_bytes_as_an_image(tmp_path_factory, content):
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"random\.png"):
         read_picture(path, Opening())
+
+
+def test_the_fingerprint_tells_converted_pictures_from_the_files(tmp_path):
+    for i in range(4):
+        Image.fromarray(np.full((4, 4), 1000 * i, np.uint16)).save(tmp_path / f"{i}.png")
+    deep, converted = load(tmp_path), load(tmp_path, mode="L")
+    assert deep.format.shape == converted.format.shape and deep.fingerprint != converted.fingerprint

@@ -319,3 +319,24 @@ def test_strange_numpy_headers(tmp_path_factory, shape, dtype):
     path.write_bytes(header(shape, dtype) + b"\1\2\3\4")
     with pytest.raises(UserError):
         load(path, memory_limit=1 << 20)
+
+
+def test_a_data_set_knows_how_it_was_read(tmp_path):
+    values, labels = np.arange(120.0).reshape(40, 3) ** 2, np.arange(40) % 2
+    np.savez(tmp_path / "x.npz", x=values, y=labels)
+    first = load(tmp_path / "x.npz", labels=False, test=0.3, seed=4, limit=30)
+    assert first.origin is not None
+    assert load(**first.origin).fingerprint == first.fingerprint != load(tmp_path / "x.npz").fingerprint
+    assert load(values).origin is None and load((values, labels)).origin is None
+    assert load(tmp_path / "x.npz", test=values, labels=False).origin is None
+    assert load(tmp_path / "x.npz", labels=labels).origin is None
+
+
+def test_what_would_change_nothing_is_refused(tmp_path):
+    np.save(tmp_path / "x.npy", np.arange(30.0).reshape(10, 3) ** 2)
+    for source in (tmp_path / "x.npy", "digits", np.arange(30.0).reshape(10, 3) ** 2, tmp_path):
+        with pytest.raises(UserError, match="label_column='kind' was given"):
+            load(source, label_column="kind")
+    for source in (tmp_path / "x.npy", "digits", np.arange(30.0).reshape(10, 3) ** 2):
+        with pytest.raises(UserError, match="mode='RGB' was given"):
+            load(source, mode="RGB")

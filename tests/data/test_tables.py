@@ -255,3 +255,11 @@ def test_decimal_tables_come_back_exactly(tmp_path_factory, places, count, seed)
     np.testing.assert_array_equal(back, data.train.values)
     lines = save_samples(back, None, data.format, folder / "back.csv").read_text().splitlines()
     assert [[float(cell) for cell in row.split(",")] for row in lines[1:]] == data.train.values.tolist()
+
+
+def test_labels_with_leading_zeros_are_names(tmp_path):
+    lines = [f"{i % 7}.5,{i},{code}" for i in range(12) for code in ("007", "7")]
+    data = load(written(tmp_path, "a,b,code\n" + "\n".join(lines) + "\n"), label_column="code", validation=0, test=0)
+    assert data.format.label_names == ("007", "7")
+    text = save_samples(data.train.values, data.train.labels, data.format, tmp_path / "out.csv").read_text()
+    assert text.splitlines()[1:] == lines

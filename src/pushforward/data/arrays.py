@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from pushforward.data.checks import check_count, check_finite, check_numbers, clean_labels
+from pushforward.data.checks import check_count, check_finite, check_numbers, clean_labels, option
 from pushforward.data.limits import check_size
 from pushforward.data.pixels import Layout
 from pushforward.data.raw import Raw, Reading
@@ -55,7 +55,8 @@ def _layout(shape: tuple[int, ...], what: str, channels_last: bool | None) -> La
     first, last = shape[1] in _CHANNELS, shape[3] in _CHANNELS
     if first and last and channels_last is None:
         raise UserError(
-            f"{what} has the shape {shape}, which could be (N, C, H, W) or (N, H, W, C): say which with channels_last."
+            f"{what} has the shape {shape}, which could be (N, C, H, W) or (N, H, W, C): say which with "
+            f"{option('channels_last', True)} or False."
         )
     if first and channels_last is not True:
         return Layout.FIRST

@@ -7,6 +7,7 @@ from hashlib import blake2b
 
 import numpy as np
 
+from pushforward.data.checks import option
 from pushforward.data.columns import Columns
 from pushforward.data.dataset import Dataset, Split
 from pushforward.data.format import Format
@@ -84,7 +85,7 @@ def _split(part: Part, form: Format) -> Split:
 def fingerprint(form: Format, parts: Sequence[Part]) -> str:
     """BLAKE2b of the contents of the three splits in order, their labels and class names."""
     digest = blake2b(digest_size=16)
-    digest.update(repr((form.shape, form.label_names, form.columns)).encode())
+    digest.update(repr((form.shape, form.dtype, form.mode, form.label_names, form.columns)).encode())
     for raw, rows in parts:
         labels = raw.labels_at(rows)
         if labels is not None:
@@ -103,7 +104,10 @@ def _check_alike(train: Raw, other: Raw) -> None:
         raise UserError(f"{other.what} has {theirs}, and the training data has {mine}: give data of the same form.")
     if (train.labels is None) != (other.labels is None) and len(other):
         having, lacking = (train, other) if other.labels is None else (other, train)
-        raise UserError(f"{having.what} has labels and {lacking.what} has none: label both, or pass labels=False.")
+        raise UserError(
+            f"{having.what} has labels and {lacking.what} has none: label both, or ignore the labels with "
+            f"{option('labels', False)}."
+        )
 
 
 def _described(raw: Raw) -> str:

@@ -14,6 +14,15 @@ _EXACT = 1 << 53
 _CHUNK = 1 << 22
 
 
+def option(name: str, value: object) -> str:
+    """How an argument of `load` is given, in Python and on the command line.
+
+    >>> option("labels", False)
+    'labels=False (--set data.labels=false)'
+    """
+    return f"{name}={value!r} (--set data.{name}={str(value).lower() if isinstance(value, bool) else value})"
+
+
 def counted(count: int, noun: str) -> str:
     """1 item, 2 items."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
@@ -108,7 +117,7 @@ def _label_names(found: np.ndarray, what: str) -> np.ndarray:
     if len(empty):
         raise UserError(
             f"{what} has {counted(len(empty), 'item')} without a label, first item {empty[0]}: "
-            "label all of them, or none (labels=False)."
+            f"label all of them, or ignore the labels with {option('labels', False)}."
         )
     return _few_classes(names, what)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -62,7 +62,10 @@ class Split:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
-    """Three splits of the user's data, its format, what was noticed and decided, and a hash of the contents."""
+    """Three splits of the user's data, its format, what was noticed and decided, and a hash of the contents.
+
+    `origin` holds the arguments of `load` that read it again, None where it was made of arrays.
+    """
 
     name: str
     train: Split
@@ -71,6 +74,7 @@ class Dataset:
     format: Format
     messages: tuple[str, ...]
     fingerprint: str
+    origin: Mapping[str, Any] | None = None
 
     def __repr__(self) -> str:
         return f"<Dataset {self.messages[0]}>"

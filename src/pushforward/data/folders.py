@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from pushforward.data.arrays import choose_labels
-from pushforward.data.checks import LARGEST, check_count, counted
+from pushforward.data.checks import LARGEST, check_count, counted, option
 from pushforward.data.labels import in_order
 from pushforward.data.lazy import LazyImages, in_threads
 from pushforward.data.limits import human
@@ -129,7 +129,8 @@ def _folder_labels(root: Path, paths: Sequence[Path], reading: Reading) -> tuple
     if loose and names:
         raise UserError(
             f"{root} has {counted(len(loose), 'image')} beside its class folders ({', '.join(names[:5])}), "
-            f"first {loose[0]}: move them into the folder of their class, or ignore the classes with labels=False."
+            f"first {loose[0]}: move them into the folder of their class, or ignore the classes with "
+            f"{option('labels', False)}."
         )
     if len(names) < 2:
         return None, [f"all images lie in {names[0]}/: no classes"] if names else []
@@ -159,7 +160,7 @@ def _check_alike(root: Path, paths: Sequence[Path], seen: Sequence[_Seen]) -> No
         example = next(path for path, item in zip(paths, seen, strict=True) if _NAMES[item.mode] == rare)
         raise UserError(
             f"{root} mixes colour modes: {_counted(modes)} (a file with {rare}: {_short(root, example)}); nothing was "
-            "converted. Convert all to one mode, e.g. with mode='RGB', or remove the others."
+            f"converted. Convert all to one mode, e.g. with {option('mode', 'RGB')}, or remove the others."
         )
     sizes = Counter(f"{item.shape[1]}×{item.shape[0]}" for item in seen)
     if len(sizes) > 1:

@@ -30,7 +30,7 @@ def check_size(what: str, needed: int, limit: int) -> None:
     if needed > limit:
         raise UserError(
             f"{what} needs {human(needed)} in memory, and the limit is {human(limit)}: "
-            "give a part of it, a smaller dtype, or a larger memory_limit."
+            "give a part of it, a smaller dtype, or a larger memory_limit in bytes (--set data.memory_limit=…)."
         )
 
 

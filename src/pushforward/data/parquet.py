@@ -61,7 +61,7 @@ def _table(what: str, table: pyarrow.Table, label: str | None) -> Table:
     if text:
         raise UserError(
             f"{what} has columns that are not numbers: {', '.join(text)[:400]}. Remove them, turn them into numbers, "
-            "or name one as the labels with label_column."
+            "or name one as the labels with label_column (--label-column NAME)."
         )
     columns, dtypes, labels = {}, {}, None
     for name in names:

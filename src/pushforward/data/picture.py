@@ -73,7 +73,7 @@ def _check_size(path: Path, image: Image.Image, limit: int) -> None:
     if width * height > limit:
         raise UserError(
             f"{path} is {width}×{height} = {width * height:,} pixels, and the limit is {limit:,}: "
-            "make it smaller, remove it, or raise max_pixels."
+            "make it smaller, remove it, or allow more with max_pixels (--set data.max_pixels=…)."
         )
 
 
@@ -103,7 +103,7 @@ def _pixels(path: Path, image: Image.Image, wanted: str | None) -> tuple[np.ndar
     if keep is None:
         raise UserError(
             f"{path} has the colour mode {image.mode}, which has no lossless form here: "
-            "convert it to grey (L), RGB or RGBA, or ask for that with mode='RGB'."
+            "convert it to grey (L), RGB or RGBA, or ask for that with mode='RGB' (--set data.mode=RGB)."
         )
     return keep(path, image)
 

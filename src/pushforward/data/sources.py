@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -65,6 +66,10 @@ def load(
         raise UserError(
             f"mode={mode!r} was given, and L, RGB or RGBA was expected (or none, to keep what the files have)."
         )
+    _check_meant(source, label_column, mode)
+    given = {"source": source, "labels": labels, "label_column": label_column, "validation": validation, "test": test}
+    given |= {"seed": seed, "limit": limit, "mode": mode, "channels_last": channels_last}
+    origin = _origin({**given, "max_pixels": max_pixels, "memory_limit": memory_limit})
     reading = Reading(labels, label_column, channels_last, Opening(mode, max_pixels), memory_limit or default_limit())
     name = _name(source)
     whole = source
@@ -75,7 +80,30 @@ def load(
         raw = replace(raw, messages=(*raw.messages, "split as the folders inside say"))
     builtin = isinstance(source, str) and source in BUILTIN
     parts = _parts(raw, validation, test, 0 if builtin else seed, limit, replace(reading, labels=_for_others(labels)))
-    return assemble(name, *parts)
+    return replace(assemble(name, *parts), origin=origin)
+
+
+def _origin(given: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The arguments of `load` that read the same data again; None where some of them are arrays."""
+    plain = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
+    readable = all(value is None or isinstance(value, str | bool | int | float) for value in plain.values())
+    return plain if readable else None
+
+
+def _check_meant(source: Source, label_column: str | None, mode: str | None) -> None:
+    """What would change nothing is a misunderstanding."""
+    suffix = Path(source).suffix.lower() if isinstance(source, str | Path) else ""
+    if label_column is not None and suffix not in (".csv", ".tsv", ".parquet"):
+        raise UserError(
+            f"label_column={label_column!r} was given with {_called(source)}, and columns are named in tables alone: "
+            "leave it out (sub-folders are classes, and so is `y` in an .npz)."
+        )
+    if mode is not None and (suffix in READERS or not isinstance(source, str | Path) or source in BUILTIN):
+        raise UserError(f"mode={mode!r} was given with {_called(source)}, and it converts image files: leave it out.")
+
+
+def _called(source: Source) -> str:
+    return str(source)[:80] if isinstance(source, str | Path) else "an array"
 
 
 def read(source: Source, reading: Reading) -> Raw:

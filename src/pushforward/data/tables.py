@@ -15,6 +15,7 @@ import numpy as np
 
 from pushforward.data.arrays import choose_labels
 from pushforward.data.checks import check_count, check_finite, counted
+from pushforward.data.labels import is_number
 from pushforward.data.limits import check_size
 from pushforward.data.raw import Raw, Reading
 from pushforward.errors import UserError
@@ -222,7 +223,7 @@ class _Columns:
             listed = ", ".join(f"{name!r} (line {n}: {cell.strip()[:20]!r})" for name, (n, cell) in self.text.items())
             raise UserError(
                 f"{self.what} has columns that are not numbers: {listed[:400]}. Remove them, turn them into numbers, "
-                "or name one as the labels with label_column."
+                "or name one as the labels with label_column (--label-column NAME)."
             )
         if self.not_finite:
             shown = "; ".join(self.not_finite[:5]) + ("; …" if len(self.not_finite) > 5 else "")
@@ -246,8 +247,7 @@ def _all_whole(column: Sequence[str]) -> bool:
 
 
 def as_labels(found: Sequence[str]) -> np.ndarray:
-    """Labels read as text: whole numbers where all of them are, names otherwise."""
-    try:
+    """Labels read as text: numbers where all are whole and written plainly (not 007, which is a name), else names."""
+    if all(is_number(cell) and str(int(cell)) == cell for cell in found):
         return np.array([int(cell) for cell in found], dtype=np.int64)
-    except (ValueError, OverflowError):
-        return np.array(found, dtype=np.str_)
+    return np.array(found, dtype=np.str_)
