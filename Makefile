@@ -39,7 +39,7 @@ format: $(VENV)/.dev ## let ruff repair what it can
 	@$(BIN)/ruff format .
 
 docs: $(VENV)/.docs ## the guides, the tutorial and the API as HTML that opens offline
-	@OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -q -b html -d docs/_build/doctrees docs docs/_build/html
+	@OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -q -a -b html -d docs/_build/doctrees docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
 bench: $(VENV)/.dev ## how each benchmark is run

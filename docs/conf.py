@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
@@ -34,6 +35,8 @@ python_maximum_signature_line_length = 100
 
 html_theme = "furo"
 html_title = f"pushforward {release}"
+html_static_path = ["_static"]
+html_css_files = ["formulas.css"]
 html_copy_source = False
 html_show_sourcelink = False
 html_show_sphinx = False
@@ -84,13 +87,31 @@ def harmless(text: str) -> str:
 # Formulas as MathML, which browsers draw by themselves.
 
 
+MATHML = "{http://www.w3.org/1998/Math/MathML}"
+ElementTree.register_namespace("", MATHML.strip("{}"))
+
+
 def formula(translator: Any, node: nodes.Element, as_block: bool) -> None:
     try:
-        math = tex2mathml(node.astext(), as_block=as_block)
+        math = marked(tex2mathml(node.astext(), as_block=as_block))
     except Exception as reason:
         raise SphinxError(f"{node.source}:{node.line}: {reason}: {node.astext()}") from reason
     translator.body.append(f'<div class="math">{math}</div>' if as_block else math)
     raise nodes.SkipNode
+
+
+def marked(math: str) -> str:
+    """docutils sets the index of a letter with a bar or a hat below it, not behind it, and log p without a space."""
+    root = ElementTree.fromstring(math.replace("<mo>&ApplyFunction;</mo>", '<mspace width="0.17em" />'))
+    for both in [*root.iter(f"{MATHML}munderover")]:
+        letter, index, mark = both
+        if mark.text in {"ˉ", "ˆ", "~", "˜"}:
+            both.clear()
+            both.tag = f"{MATHML}msub"
+            over = ElementTree.SubElement(both, f"{MATHML}mover", accent="true")
+            over.extend((letter, mark))
+            both.append(index)
+    return ElementTree.tostring(root, encoding="unicode")
 
 
 def inline(translator: Any, node: nodes.Element) -> None:

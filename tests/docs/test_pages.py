@@ -92,6 +92,12 @@ def test_rows_of_verify_exist(page):
     assert set(named) <= {check.name for check in CHECKS}
 
 
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_formulas_have_braces(page):
+    """What draws them offline reads the first of two bare arguments as both: `frac12 E` becomes 12/E."""
+    assert re.findall(r"\\(?:t?frac|sqrt) ?[^{\s]", page.read_text(encoding="utf-8")) == []
+
+
 @pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: str(page.relative_to(DOCS)))
 def test_links_lead_somewhere(page):
     for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
