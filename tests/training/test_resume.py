@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import pytest
 import torch
@@ -54,3 +55,16 @@ def test_interrupted_twice_equals_uninterrupted(tmp_path, points, build):
     assert again.best == whole.best
     assert len(log(tmp_path / "whole")) == 8 + 3
     assert all(p.requires_grad for p in model.parameters())
+
+
+def test_the_speed_of_a_continued_run_is_that_of_its_own_steps(tmp_path, points):
+    class Slow(Small):
+        def loss(self, objective, batch, draws):
+            time.sleep(0.01)
+            return super().loss(objective, batch, draws)
+
+    with pytest.raises(Interrupted):
+        fit(Slow(), points, None, recipe(log_every=2), tmp_path, {}, observers=[StopAt(20)])
+    fit(Slow(), points, None, recipe(log_every=2), tmp_path, {})
+    speeds = [entry["speed"] for entry in read_log(tmp_path / "metrics.jsonl") if "speed" in entry]
+    assert len(speeds) == 12 and max(speeds) < 100

@@ -217,3 +217,53 @@ def test_a_checkpoint_that_cannot_be_continued_says_why(tmp_path):
     write_checkpoint(tmp_path / "checkpoints" / "step-00000001", {}, {"step": 1, "recipe": {}}, {"model": {}})
     with pytest.raises(UserError, match="does not say best, history, identity"):
         fit(Small(), Points(5), None, recipe(), tmp_path, {})
+
+
+STATE = {
+    "schema": 1,
+    "step": 3,
+    "total": 9,
+    "seconds": 1.5,
+    "value": 0.5,
+    "best_weights": "model",
+    "torch": "2",
+    "best": {"step": 3, "value": 0.5, "weights": "model"},
+    "history": [{"step": 3, "losses": {"model": None}}],
+    "pending": {"count": 1, "sums": [[1.0, 2.0]]},
+    "recipe": {"seed": 0},
+    "identity": {"a": [1]},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("step", bad) for bad in (True, -1, "3", 1.5, None, 10**400)),
+        *(("total", bad) for bad in (0, "9", None)),
+        *(("seconds", bad) for bad in ("a", -1, None)),
+        *(("value", bad) for bad in ("low", [1])),
+        *(("best", bad) for bad in ({"step": 3}, 7, {"step": 3, "value": "x", "weights": "model"})),
+        *(("history", bad) for bad in (7, [7], [{"step": 3}], [{"step": 3, "losses": {"model": "x"}}])),
+        *(("pending", bad) for bad in ([], {"count": "a", "sums": []}, {"count": 1, "sums": [[1]]})),
+        *(("recipe", bad) for bad in (None, [])),
+        ("identity", 3),
+        ("torch", 2),
+        ("best_weights", None),
+    ],
+)
+def test_a_state_that_no_training_writes_is_refused_with_the_entry_named(tmp_path, name, value):
+    """With hashes that fit: someone else has made it."""
+    write_checkpoint(tmp_path / "good", {}, STATE, {})
+    assert read_checkpoint(tmp_path / "good").state == STATE
+    write_checkpoint(tmp_path / "bad", {}, {**STATE, name: value}, {})
+    with pytest.raises(Damaged, match=rf"state\.json cannot be used: {name}"):
+        read_checkpoint(tmp_path / "bad")
+
+
+@pytest.mark.parametrize("entry", [5, None, {}, {"bytes": "1", "blake2b": "x"}, {"bytes": 1, "blake2b": None}, [1]])
+def test_a_manifest_whose_entries_are_not_sizes_and_hashes_is_refused(stored, entry):
+    body = {"schema": storage.SCHEMA, "files": {"a.bin": entry}}
+    whole = {**body, "blake2b": storage.digest(storage.as_json(body))}
+    (stored / storage.MANIFEST).write_bytes(storage.as_json(whole))
+    with pytest.raises(Damaged, match="damaged"):
+        storage.verify(stored)

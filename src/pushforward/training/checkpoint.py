@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from pushforward.errors import UserError
 from pushforward.training import storage
+from pushforward.training.state import trouble_in
 from pushforward.training.storage import Damaged
 
 CONFIG, STATE = "config.json", "state.json"
@@ -114,8 +115,9 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
         raise UserError(f"{path} is not a checkpoint: there is no such folder.")
     files = storage.read_manifest(path)
     config, state = (_object(path, name, files) for name in (CONFIG, STATE))
-    if not isinstance(state.get("step"), int):
-        raise Damaged(f"{path / STATE} does not say at which step it was written.")
+    trouble = trouble_in(state)
+    if trouble:
+        raise Damaged(f"{path / STATE} cannot be used: {trouble}.")
     return Checkpoint(path, config, state, files)
 
 

@@ -129,7 +129,7 @@ class _Run:
         self.best: Best | None = None
         self.history: list[dict[str, Any]] = []
         self.seconds, self.began, self.saved_at = 0.0, time.perf_counter(), time.perf_counter()
-        self.pace = _Pace()
+        self.pace = _Pace(0)
 
     # -- the loop ------------------------------------------------------------------------------------------------
 
@@ -142,7 +142,7 @@ class _Run:
         try:
             if not found:
                 self._save()  # an unwritable disk is found before any work is done, and the calibration is kept
-            self.pace.mark(self.taken)
+            self.pace = _Pace(self.taken)
             while self.taken < self.total and not self.stopping:
                 self._advance()
             self._finish()
@@ -309,8 +309,8 @@ class _Run:
 class _Pace:
     """Steps per second, recent ones weighing more."""
 
-    def __init__(self) -> None:
-        self._step, self._time, self._speed = 0, time.perf_counter(), 0.0
+    def __init__(self, step: int) -> None:
+        self._step, self._time, self._speed = step, time.perf_counter(), 0.0
 
     def mark(self, step: int) -> float:
         now = time.perf_counter()

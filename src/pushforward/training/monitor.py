@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pushforward.errors import NumericalError
+from pushforward.errors import NumericalError, UserError
 from pushforward.training.place import Place
 from pushforward.training.step import Objective
 
@@ -81,5 +81,10 @@ class Monitor:
         """Continue an unfinished entry of the log; the main process holds what all had summed."""
         self.clear()
         self.count = int(state["count"])
+        sums = torch.tensor(state["sums"], dtype=self._work, device=self.place.device)
+        if sums.shape != self._sums.shape:
+            raise UserError(
+                f"the stored entry of the log is of {len(sums)} objectives, and there are {len(self._sums)}"
+            )
         if self.place.main:
-            self._sums += torch.tensor(state["sums"], dtype=self._work, device=self.place.device).reshape_as(self._sums)
+            self._sums += sums

@@ -25,7 +25,8 @@ def check_same(checkpoint: Checkpoint, recipe: Recipe, identity: Mapping[str, An
     stored, given = (
         {k: v for k, v in r.items() if k not in FREE} for r in (checkpoint.state["recipe"], as_plain(recipe))
     )
-    found = first_difference(stored, given) or first_difference(checkpoint.state["identity"], as_plain(identity))
+    # What the caller knows the run by says more than the recipe's own names of things.
+    found = first_difference(checkpoint.state["identity"], as_plain(identity)) or first_difference(stored, given)
     if found:
         raise UserError(
             f"The run in {checkpoint.path.parent.parent} cannot be continued: {found}. "
@@ -38,12 +39,12 @@ def planned_steps(checkpoint: Checkpoint, recipe: Recipe) -> tuple[int, str | No
 
     Raises `UserError` where the run is beyond them already, or where its minutes have changed.
     """
-    total, minutes = int(checkpoint.state["total"]), checkpoint.state["recipe"]["minutes"]
+    total, minutes = int(checkpoint.state["total"]), checkpoint.state["recipe"].get("minutes")
     if recipe.steps is None:
         if minutes != recipe.minutes:
-            asked = f"{minutes} minutes" if minutes else f"{total} steps"
+            asked = f"{minutes} minutes ({total} steps)" if minutes else f"{total} steps"
             raise UserError(
-                f"The run was begun for {asked} ({total} steps) and now is given {recipe.minutes} minutes; "
+                f"The run was begun for {asked} and now is given {recipe.minutes} minutes; "
                 "give steps to lengthen it, or restart to begin anew."
             )
         return total, None

@@ -134,6 +134,7 @@ def read_manifest(path: Path) -> dict[str, dict[str, Any]]:
         own = manifest.pop("blake2b")
         intact = digest(as_json(manifest)) == own and raw == as_json({**manifest, "blake2b": own})
         schema, files = manifest["schema"], dict(manifest["files"])
+        intact = intact and all(type(f["bytes"]) is int and type(f["blake2b"]) is str for f in files.values())
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         intact = False
     if not intact:
