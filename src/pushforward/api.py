@@ -10,7 +10,7 @@ from torch import nn
 
 from pushforward.config.presets import preset as preset_entries
 from pushforward.config.read import read_config, read_toml
-from pushforward.config.run import Run, Stored, load_data, load_run, read_stored, train
+from pushforward.config.run import Run, Stored, data_config, load_data, load_run, read_stored, train
 from pushforward.config.schema import Config
 from pushforward.config.scoring import encode, interpolate, likelihood
 from pushforward.config.tuning import effort_of, tune
@@ -90,7 +90,10 @@ def fit(
     if steps is not None or minutes is not None:
         changes |= {"steps": steps, "minutes": minutes}
     entries = {**config.model_dump(), "training": {**config.training.model_dump(), **changes}}
-    entries["data"] = {**entries["data"], "source": _name_of(source, config)}
+    if isinstance(source, Dataset):
+        entries["data"] = data_config(source, config.data).model_dump()
+    else:
+        entries["data"] = {**entries["data"], "source": str(source)}
     config = read_config([entries])
     items = source if isinstance(source, Dataset) else load_data(config)
     outcome = train(config, items, out, network=network, start_from=start_from, observers=observers, restart=restart)
@@ -105,11 +108,3 @@ def load(path: str | Path, *, which: str = "best", network: nn.Module | None = N
 def stored(path: str | Path, which: str = "best") -> Stored:
     """What is stored with a run, without building its model. Raises UserError where there is none."""
     return read_stored(path, which)
-
-
-def _name_of(source: Dataset | str | Path, config: Config) -> str:
-    """Where the data can be read again: the path, or for a data set the configuration's path if it is of that name."""
-    if not isinstance(source, Dataset):
-        return str(source)
-    stated = config.data.source
-    return stated if source.name in (stated, Path(stated).expanduser().resolve().name) else source.name

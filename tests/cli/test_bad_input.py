@@ -54,6 +54,7 @@ def test_truncated_image(train, tmp_path):
     assert "3.png" in train(folder)
 
 
+@pytest.mark.filterwarnings("error")
 def test_oversized_image(train, tmp_path):
     folder = tmp_path / "large"
     folder.mkdir()
@@ -202,7 +203,7 @@ def test_unknown_label(refused, small_run):
     [
         (["--sampler", "huen"], "did you mean 'heun'"),
         (["--sampler", "zzzzzz"], "possible: default"),
-        (["--steps", "0"], "at least one"),
+        (["--steps", "0"], "at least 1"),
         (["-n", "0"], "at least 1"),
         (["--which", "worst"], "worst"),
         (["--device", "abacus"], "abacus"),

@@ -69,7 +69,7 @@ def test_a_network_of_ones_own_from_python(tmp_path, refused):
     again = pf.load(tmp_path / "run", network=Mine(), device="cpu")
     assert np.array_equal(again.generator.sample(2, steps=3).values, run.generator.sample(2, steps=3).values)
     assert "network of your own" in refused("sample", tmp_path / "run", "--quiet")
-    with pytest.raises(pf.UserError, match=r"cannot be read again: There is no data at 'array'"):
+    with pytest.raises(pf.UserError, match=r"was given from Python as arrays and is not stored"):
         again.data()
 
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import pushforward as pf
 from pushforward.cli.train import default_out
 from pushforward.training.observers import read_log
 
-from .conftest import SMALL, write_csv, write_folder, write_npz
+from .conftest import SMALL, picture, write_csv, write_folder, write_npz
 
 
 @pytest.fixture
@@ -79,10 +80,7 @@ def test_info_tells_what_is_there(command, small_run):
     values = command("info", small_run, "--json").json
     assert values["step"] == values["total"] == 3 and values["labels"] == ["cat", "dog"]
     assert values["best"]["validation"] is not None and values["config"]["training"]["batch_size"] == 8
-    assert (
-        values["data"]["sizes"] == {"train": 18, "validation": 2, "test": 4}
-        or sum(values["data"]["sizes"].values()) == 24
-    )
+    assert values["data"]["sizes"] == {"train": 20, "validation": 2, "test": 2}
     said = command("info", small_run).out
     assert "3 of 3 steps" in said and "cat, dog" in said and "model.network.width = 8" in said
 
@@ -166,3 +164,86 @@ def test_the_folder_of_images_gives_the_name(tmp_path, monkeypatch):
     (tmp_path / "photos.v2").mkdir()
     monkeypatch.chdir(tmp_path / "photos.v2")
     assert default_out(".", None).name == default_out(f"{tmp_path}/photos.v2/", None).name == "photos.v2-edm"
+
+
+def test_a_run_finds_its_data_from_any_directory_and_when_both_are_moved(command, tmp_path, monkeypatch):
+    project = tmp_path / "project"
+    project.mkdir()
+    monkeypatch.chdir(project)
+    write_csv(project / "people.csv")
+    argv = ["train", "people.csv", "--label-column", "kind", "--out", "runs/a b", "--quiet", *SMALL]
+    assert command(*argv).code == 0
+    monkeypatch.chdir(tmp_path)
+    write_csv(tmp_path / "people.csv", rows=41)  # another table of that name lies where the user happens to be
+    for place in ("project", "moved"):
+        said = command("evaluate", tmp_path / place / "runs" / "a b", "-n", 20, "--steps", 2, "--quiet")
+        assert said.code == 0, said.err
+        if place == "project":
+            project.rename(tmp_path / "moved")
+
+
+def test_a_data_set_read_in_python_is_read_again_as_it_was(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = pf.dataset(write_csv(tmp_path / "people.csv"), label_column="kind", test=0.3, seed=5)
+    config = pf.configure("model.network.width=8", "training.batch_size=8")
+    run = pf.fit(data, tmp_path / "run", config, steps=1, device="cpu")
+    stored = run.config.data
+    assert (stored.source, stored.label_column, stored.test, stored.split_seed) == (
+        *(str(tmp_path / "people.csv"), "kind", 0.3, 5),
+    )
+    assert run.data().fingerprint == data.fingerprint
+
+
+def test_augmentation_is_part_of_what_a_run_is(command, refused, tmp_path):
+    data = write_folder(tmp_path / "pets")
+    argv = ["train", data, "--out", tmp_path / "run", "--quiet", *SMALL]
+    assert command(*argv, "--set", "data.flip=true", "--set", "data.shift=1").code == 0
+    for changes, named in [
+        (["data.flip=false", "data.shift=1"], "data.flip was True and now is False"),
+        (["data.flip=true", "data.shift=2"], "data.shift was 1 and now is 2"),
+        (["data.flip=true"], "data.shift was 1 and now is 0"),
+    ]:
+        assert named in refused(*argv, *(part for change in changes for part in ("--set", change)))
+    assert command(*argv, "--set", "data.flip=true", "--set", "data.shift=1").code == 0
+
+
+def test_augmentation_of_rows_is_refused_before_anything_is_written(refused, tmp_path):
+    data = write_csv(tmp_path / "people.csv")
+    argv = ["train", data, "--label-column", "kind", "--out", tmp_path / "run", "--quiet", *SMALL]
+    for setting in ("data.flip=true", "data.shift=1"):
+        assert "varies images" in refused(*argv, "--set", setting)
+    assert not (tmp_path / "run").exists()
+
+
+def test_changed_data_under_a_run_is_said_to_be_the_data(command, refused, tmp_path):
+    data = write_csv(tmp_path / "people.csv")
+    argv = ["train", data, "--label-column", "kind", "--out", tmp_path / "run", "--quiet", *SMALL]
+    assert command(*argv).code == 0
+    write_csv(data, rows=41)
+    assert "data (a hash of its contents) was" in refused(*argv)
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("data.labels=false", {"labels": None, "sizes": {"train": 20, "validation": 2, "test": 2}}),
+        ("data.limit=10", {"sizes": {"train": 8, "validation": 1, "test": 1}}),
+        ("data.mode=RGB", {"shape": [3, 8, 8]}),
+    ],
+)
+def test_what_load_can_do_is_a_setting(command, tmp_path, setting, expected):
+    values = command("check", write_folder(tmp_path / "pets"), "--json", "--set", setting).json
+    assert {name: values[name] for name in expected} == expected
+
+
+def test_what_a_refusal_says_to_set_can_be_set(command, refused, tmp_path):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(30, 3, 8, 3)))
+    assert "--set data.channels_last=true" in refused("check", tmp_path / "x.npy")
+    values = command("check", tmp_path / "x.npy", "--json", "--set", "data.channels_last=true").json
+    assert values["shape"] == [3, 3, 8]
+    pets = write_folder(tmp_path / "pets")
+    Image.fromarray(picture(3)).save(pets / "loose.png")
+    assert "--set data.labels=false" in refused("check", pets)
+    assert command("check", pets, "--json", "--set", "data.labels=false").json["labels"] is None
+    assert "data.max_pixels" in refused("check", pets, "--set", "data.max_pixels=10", "--set", "data.labels=false")
+    assert "data.memory_limit" in refused("check", tmp_path / "x.npy", "--set", "data.memory_limit=10")

@@ -43,7 +43,7 @@ def _values(best: Stored, last: Stored, config: Mapping[str, Any]) -> dict[str, 
         "seconds": last.checkpoint.state["seconds"],
         "best": _checkpoint(best),
         "last": _checkpoint(last),
-        "data": best.about_data,
+        "data": best.about_data.model_dump(),
         "labels": best.format.label_names,
         "torch": last.checkpoint.state["torch"],
         "config": config,
@@ -72,7 +72,7 @@ def _lines(best: Stored, last: Stored, config: Mapping[str, Any]) -> Iterator[st
     yield f"trained     {done.step} of {last.total} steps in {duration(done.state['seconds'])} ({state})"
     yield f"best        step {point.step}{score} ({point.best_weights}) in {point.path}"
     yield f"model       {describe_model(best.config.model, best.format.shape, best.format.num_classes or 0)}"
-    for i, message in enumerate(best.about_data["messages"]):
+    for i, message in enumerate(best.about_data.messages):
         yield f"{'' if i else 'data':<12}{message}"
     if best.format.label_names:
         names = best.format.label_names

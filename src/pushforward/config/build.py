@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from pushforward.config.schema import (
+    AUGMENTATIONS,
     AutoNetworkConfig,
     Config,
     CosineConfig,
@@ -69,6 +70,7 @@ def resolve(config: Config, data: Dataset) -> Config:
     if isinstance(network, AutoNetworkConfig):
         network = _network_for(data.shape, network)
     _check_network(network, data.shape)
+    _check_augmentation(config.data, data.shape)
     sigma = model.sigma_data or measure_sigma(data.train)
     conditional = model.conditional and bool(data.num_classes)
     resolved = model.model_copy(update={"network": network, "sigma_data": sigma, "conditional": conditional})
@@ -94,6 +96,14 @@ def _check_network(network: object, shape: Sequence[int]) -> None:
         raise UserError(
             f"an MLP needs vectors, and the items here have the shape {tuple(shape)}: set model.network=unet"
         )
+
+
+def _check_augmentation(config: DataConfig, shape: Sequence[int]) -> None:
+    for name in AUGMENTATIONS:
+        if getattr(config, name) and len(shape) != 3:
+            raise UserError(
+                f"data.{name} varies images, and the items here have the shape {tuple(shape)}: leave it out"
+            )
 
 
 def measure_sigma(split: Split) -> float:
@@ -146,6 +156,15 @@ def build_network(config: object, shape: Sequence[int], num_classes: int) -> nn.
     raise UserError(f"there is no network {config!r}")
 
 
+def hollow_network(config: ModelConfig, shape: Sequence[int], num_classes: int) -> nn.Module:
+    """The network of a resolved section without its numbers, on the device "meta": it takes no memory."""
+    try:
+        with torch.device("meta"):
+            return build_network(config.network, shape, num_classes if config.conditional else 0)
+    except (RuntimeError, OverflowError) as error:
+        raise UserError(f"model.network is too large for any machine ({str(error).splitlines()[0][:100]})") from None
+
+
 def build_model(
     config: ModelConfig, shape: Sequence[int], num_classes: int, network: nn.Module | None = None, seed: int = 0
 ) -> Diffusion:
@@ -195,8 +214,7 @@ def describe_model(config: ModelConfig, shape: Sequence[int], num_classes: int) 
     network = config.network
     parts: list[str] = [network.kind]
     if not isinstance(network, CustomNetworkConfig):
-        with torch.device("meta"):  # counts without computing a weight
-            net = build_network(network, shape, num_classes if config.conditional else 0)
+        net = hollow_network(config, shape, num_classes)
         parts.append(f"{human_count(sum(p.numel() for p in net.parameters()))} parameters")
     what = f"{config.family}: path {config.path.kind}, predicts {config.prediction}, σ_data {config.sigma_data}"
     classes = f", {num_classes} classes" if config.conditional and num_classes else ""

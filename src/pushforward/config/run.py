@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,15 +12,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from pushforward.config.build import build_model, build_recipe, resolve
+from pushforward.config.about import AboutData
+from pushforward.config.build import build_model, build_recipe, hollow_network, resolve
 from pushforward.config.read import validate
-from pushforward.config.schema import Config, CustomNetworkConfig
+from pushforward.config.schema import AUGMENTATIONS, Config, CustomNetworkConfig, DataConfig
 from pushforward.data import sources
+from pushforward.data.builtin import BUILTIN
 from pushforward.data.dataset import Dataset
 from pushforward.data.format import Format
 from pushforward.errors import UserError
 from pushforward.models.generator import Generator
-from pushforward.training.checkpoint import SUFFIX, Checkpoint, initialise_from, load_weights
+from pushforward.training.checkpoint import SUFFIX, Checkpoint, initialise_from, load_weights, mismatch
 from pushforward.training.folder import find_checkpoint
 from pushforward.training.loop import Outcome, fit
 from pushforward.training.observers import Observer
@@ -37,11 +41,12 @@ class Stored:
     config: Config
     format: Format
     checkpoint: Checkpoint
+    about_data: AboutData
 
     @property
-    def about_data(self) -> Mapping[str, Any]:
-        """Name, fingerprint, shape, sizes of the splits, and what was noticed."""
-        return self.checkpoint.config["data"]
+    def home(self) -> Path:
+        """The folder of the run, also where a checkpoint within it was named."""
+        return self.path.parent.parent if self.path == self.checkpoint.path else self.path
 
     @property
     def total(self) -> int:
@@ -50,11 +55,16 @@ class Stored:
 
     def data(self) -> Dataset:
         """The data that the run was trained on, read again. Raises UserError where it is gone or another."""
+        if self.about_data.folder is None:
+            raise UserError(
+                f"the data of {self.path} was given from Python as arrays and is not stored with it: pass it again "
+                "where it is needed"
+            )
         try:
-            data = load_data(self.config)
+            data = load_data(self.config, self.home / self.about_data.folder)
         except UserError as error:
             raise UserError(f"the data of {self.path} cannot be read again: {error}") from None
-        if data.fingerprint != self.about_data["fingerprint"]:
+        if data.fingerprint != self.about_data.fingerprint:
             raise UserError(
                 f"{self.config.data.source!r} has changed since {self.path} was trained on it: put back what it was"
             )
@@ -88,12 +98,30 @@ def weights_hash(checkpoint: Checkpoint, weights: str) -> str:
     return str(checkpoint.files[weights + SUFFIX]["blake2b"])
 
 
-def load_data(config: Config) -> Dataset:
-    """The data set that a configuration names."""
-    data = config.data
-    return sources.load(
-        data.source, label_column=data.label_column, validation=data.validation, test=data.test, seed=data.split_seed
-    )
+def load_data(config: Config, folder: Path | None = None) -> Dataset:
+    """The data set that a configuration names; relative paths are looked for in `folder` first."""
+    given = config.data.model_dump(exclude={"split_seed", *AUGMENTATIONS})
+    if folder is not None:
+        given |= {name: _found_in(folder, given[name]) for name in ("source", "validation", "test")}
+    return sources.load(**given, seed=config.data.split_seed)
+
+
+def _found_in(folder: Path, source: Any) -> Any:
+    """The source in that folder, where it is a path that is there."""
+    if not isinstance(source, str) or source in BUILTIN:
+        return source
+    with contextlib.suppress(OSError, ValueError):
+        if (folder / source).exists():
+            return os.path.relpath(folder / source)
+    return source
+
+
+def data_config(data: Dataset, config: DataConfig) -> DataConfig:
+    """The section of a configuration with what reads this very data set again, where that is known."""
+    if data.origin is None:
+        return config.model_copy(update={"source": data.name})
+    read = {("split_seed" if name == "seed" else name): value for name, value in data.origin.items()}
+    return config.model_copy(update=read)
 
 
 def train(
@@ -120,7 +148,7 @@ def train(
         if Path(start_from).resolve() == Path(out).resolve():
             raise UserError(f"{out} is the run to start from and the folder to train in: give another folder to train")
         initialise_from(model, find_checkpoint(start_from))
-    description = describe(config, data)
+    description = describe(config, data, out)
     return fit(
         model,
         data.train,
@@ -134,26 +162,24 @@ def train(
     )
 
 
-def describe(config: Config, data: Dataset) -> dict[str, Any]:
+def describe(config: Config, data: Dataset, out: Path | str) -> dict[str, Any]:
     """What is stored with every checkpoint: enough to build the model again and to read and write the user's data."""
     return {
         "schema": SCHEMA,
         "config": config.model_dump(mode="json"),
         "format": data.format.to_dict(),
-        "data": {
-            "name": data.name,
-            "fingerprint": data.fingerprint,
-            "shape": list(data.shape),
-            "num_classes": data.num_classes,
-            "sizes": {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},
-            "messages": list(data.messages),
-        },
+        "data": AboutData.of(data, out).model_dump(mode="json"),
     }
 
 
 def _identity(description: Mapping[str, Any]) -> dict[str, Any]:
-    """What must agree for a run to be continued: the model and the data (the engine compares the recipe itself)."""
-    return {"model": description["config"]["model"], "data": description["data"]["fingerprint"]}
+    """What must agree for a run to be continued: model, data, augmentation (the engine compares the recipe itself)."""
+    data = description["config"]["data"]
+    return {
+        "model": description["config"]["model"],
+        "data (a hash of its contents)": description["data"]["fingerprint"],
+        "data": {name: data[name] for name in AUGMENTATIONS},
+    }
 
 
 def read_stored(path: Path | str, which: str = "best") -> Stored:
@@ -164,11 +190,15 @@ def read_stored(path: Path | str, which: str = "best") -> Stored:
     """
     checkpoint = find_checkpoint(path, which)
     stored = checkpoint.config
-    if not isinstance(stored.get("schema"), int) or not all(part in stored for part in ("config", "format", "data")):
+    if type(stored.get("schema")) is not int or not all(part in stored for part in ("config", "format", "data")):
         raise UserError(f"{path} was not written by `pushforward train`: its config.json has no configuration")
     if stored["schema"] > SCHEMA:
         raise UserError(f"{path} was written by a later version of pushforward (schema {stored['schema']}): update it")
-    return Stored(Path(path), validate(stored["config"]), Format.from_dict(stored["format"]), checkpoint)
+    missing = {"total", "seconds", "torch", "value"} - checkpoint.state.keys()
+    if missing:
+        raise UserError(f"{path} was not written by `pushforward train`: its state.json has no {min(missing)}")
+    about = AboutData.read(stored["data"], path)
+    return Stored(Path(path), validate(stored["config"]), Format.from_dict(stored["format"]), checkpoint, about)
 
 
 def load_run(
@@ -193,6 +223,8 @@ def load_run(
         UserError: there is no run, it was written by a later version, or the network or device does not fit.
     """
     found = read_stored(path, which)
+    if network is None:
+        _check_fits(found, weights)
     model = build_model(found.config.model, found.format.shape, found.format.num_classes or 0, network)
     used = load_weights(model, found.checkpoint, weights)
     model.to(_device(device)).eval()
@@ -200,7 +232,16 @@ def load_run(
     generator = Generator(
         model, found.format, read_variances(found.path, of_weights), read_tunings(found.path, of_weights)
     )
-    return Run(found.path, found.config, found.format, found.checkpoint, used, generator, outcome)
+    return Run(found.path, found.config, found.format, found.checkpoint, found.about_data, used, generator, outcome)
+
+
+def _check_fits(found: Stored, weights: str | None) -> None:
+    """Refuse a configuration that does not fit the stored weights before any memory is taken for it."""
+    network = hollow_network(found.config.model, found.format.shape, found.format.num_classes or 0)
+    expected = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    difference = mismatch(expected, found.checkpoint.shapes(weights or found.checkpoint.best_weights))
+    if difference:
+        raise UserError(f"The weights in {found.checkpoint.path} do not fit this model: {difference}.")
 
 
 def _device(name: str | None) -> torch.device:

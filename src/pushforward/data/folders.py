@@ -55,10 +55,12 @@ def read_folder(root: Path, reading: Reading) -> Raw:
     what = str(root)
     check_count(len(paths), what)
     labels, said = _folder_labels(root, paths, reading)
-    first = read_picture(paths[0], reading.opening).pixels
-    needed = first.nbytes * len(paths)
-    kept = np.empty((len(paths), *first.shape), first.dtype) if needed <= reading.memory else None
-    seen = _scan(paths, reading.opening, kept)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what Pillow warns of in damaged or large files is refused or said by us
+        first = read_picture(paths[0], reading.opening).pixels
+        needed = first.nbytes * len(paths)
+        kept = np.empty((len(paths), *first.shape), first.dtype) if needed <= reading.memory else None
+        seen = _scan(paths, reading.opening, kept)
     _check_alike(root, paths, seen)
     one = seen[0]
     if one.mode == "F":
@@ -148,9 +150,7 @@ def _scan(paths: Sequence[Path], opening: Opening, kept: np.ndarray | None) -> l
         ends = pixels.min().item(), pixels.max().item()
         return _Seen(pixels.shape, picture.mode, *ends, picture.notes, picture.digest)
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what Pillow warns of in damaged files is refused or said by us
-        return in_threads(look, range(len(paths)))
+    return in_threads(look, range(len(paths)))
 
 
 def _check_alike(root: Path, paths: Sequence[Path], seen: Sequence[_Seen]) -> None:

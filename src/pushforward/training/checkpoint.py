@@ -12,13 +12,13 @@ checkpoints/step-00001200/
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as parse_tensors
 from safetensors.torch import save as serialise_tensors
 from torch import Tensor, nn
@@ -89,19 +89,38 @@ class Checkpoint:
             return str(found)
         return max(averages) if averages else "model"
 
+    def shapes(self, group: str) -> dict[str, Tensor]:
+        """The tensors of a group without their numbers, on the device "meta". Raises as `tensors` does."""
+        path = self.path / (self._known(group) + SUFFIX)
+        try:
+            with safe_open(path, framework="pt") as file:
+                slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+            return {name: _hollow(s.get_shape(), s.get_dtype()) for name, s in slices.items()}
+        except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
+            raise Damaged(f"{path} is not in the safetensors format ({error}).") from None
+
     def tensors(self, group: str) -> dict[str, Tensor]:
         """The tensors of a group, on the CPU.
 
         Raises:
             UserError: there is no such group. Damaged: the file is not what was written.
         """
-        if group not in self.groups:
-            raise UserError(f"{self.path} holds no {group!r}; it holds {', '.join(self.groups)}.")
-        data = storage.read_file(self.path, group + SUFFIX, self.files)
+        data = storage.read_file(self.path, self._known(group) + SUFFIX, self.files)
         try:
             return parse_tensors(data)
         except (SafetensorError, KeyError, ValueError, RuntimeError) as error:  # the last three: types torch has not
             raise Damaged(f"{self.path / (group + SUFFIX)} is not in the safetensors format ({error}).") from None
+
+    def _known(self, group: str) -> str:
+        if group not in self.groups:
+            raise UserError(f"{self.path} holds no {group!r}; it holds {', '.join(self.groups)}.")
+        return group
+
+
+def _hollow(shape: Sequence[int], kind: str) -> Tensor:
+    """A tensor of this shape that takes no memory, of floats for the kinds F32, BF16, …, else of integers."""
+    floats = kind.startswith(("F", "BF"))
+    return torch.empty(*shape, dtype=torch.float32 if floats else torch.int64, device="meta")
 
 
 def read_checkpoint(path: Path | str) -> Checkpoint:
