@@ -44,7 +44,7 @@ from pushforward.samplers import analytic, fixed_large, fixed_small
 
 RESULTS = Path(__file__).parent / "results"
 RUNS = {"analytic (Γ)": analytic, "fixed small": fixed_small, "fixed large": fixed_large}
-APART = (5, 10, 20, 50)
+APART = (5, 10, 20, 50, 100)
 """Budgets whose distance to the flow is in the table."""
 Distances = dict[str, dict[int, float]]
 
@@ -151,7 +151,7 @@ def quality_table(comparison: Comparison, budgets: Sequence[int], away: Distance
         cells += [f"{apart[budget]:.1e}" if budget in apart else "–" for budget in APART]
         lines.append(f"| {name} | {' | '.join(cells)} | {1e3 * middle.processor:.1f} |")
     real = ["1"] * len(budgets)
-    lines.append(f"| *real digits* | {' | '.join(real)} | {floor.mmd:.4f} | {floor.accuracy:.3f} {'| – ' * 5}|")
+    lines.append(f"| *real digits* | {' | '.join(real)} | {floor.mmd:.4f} | {floor.accuracy:.3f} {'| – ' * 6}|")
     return lines
 
 

@@ -16,18 +16,22 @@ _EMPHASISED = 6
 
 
 def ranked(comparison: Comparison) -> list[str]:
-    """The names from best to worst: by the geometric mean over the runs of the Fréchet distance over its floor."""
+    """The names from best to worst: by the geometric mean over the runs of the Fréchet distance over its floor.
 
-    def mean(name: str) -> float:
-        return statistics.fmean(math.log(max(comparison.ratio(row), 1e-9)) for row in comparison.of(name))
+    Those with fewer runs than others, which refuse some budgets or keep to none, cannot be compared so and come last.
+    """
 
-    return sorted(comparison.names, key=mean)
+    def place(name: str) -> tuple[int, float]:
+        rows = comparison.of(name)
+        return -len(rows), statistics.fmean(math.log(max(comparison.ratio(row), 1e-9)) for row in rows)
+
+    return sorted(comparison.names, key=place)
 
 
 def sampler_chart(comparison: Comparison, size: tuple[int, int] = (680, 340), most: int = _EMPHASISED) -> Html:
     """Fréchet distance over its floor against evaluations, both logarithmic, a line per sampler.
 
-    Every line has its name at its end; all but the best `most` are faint.
+    Every line has its name where it starts; all but the best `most` are faint.
     """
     order = ranked(comparison)
     series = []
@@ -40,7 +44,7 @@ def sampler_chart(comparison: Comparison, size: tuple[int, int] = (680, 340), mo
     axes = Axes("evaluations of the network per sample", "Fréchet distance / floor", log_x=True, log_y=True)
     best = ", ".join(order[:most])
     words = f"Lower is better, 1 is real data. Best over all budgets: {best}."
-    return line_chart(series, axes, "Quality against evaluations", words, size, all_names=True)
+    return line_chart(series, axes, "Quality against evaluations", words, size, at_start=True)
 
 
 def samplers_compared(comparison: Comparison) -> Section:

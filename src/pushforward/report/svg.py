@@ -75,6 +75,7 @@ class _Frame:
     height: int
     x: Scale
     y: Scale
+    names: float = 0.0  # room for names between the axis and the lines
 
     @staticmethod
     def around(
@@ -85,11 +86,12 @@ class _Frame:
         right: float,
         top: float,
         margin: float = 0.0,
+        names: float = 0.0,
     ) -> _Frame:
         width, height = size
         y = Scale.around(ys, height - 42, top, axes.log_y, 0.06)
         left = 18 + 7 * max((len(number(t)) for t in y.ticks()), default=1) + (16 if axes.y else 0)
-        return _Frame(width, height, Scale.around(xs, left, width - right, axes.log_x, margin), y)
+        return _Frame(width, height, Scale.around(xs, left + names, width - right, axes.log_x, margin), y, names)
 
 
 def _text(x: float, y: float, words: str, anchor: str = "start", style: str = "") -> str:
@@ -103,7 +105,7 @@ def _rule(x1: float, y1: float, x2: float, y2: float, opacity: float) -> str:
 
 
 def _axes(f: _Frame, axes: Axes, x_ticks: bool = True) -> str:
-    bottom, left, right = f.y.start, f.x.start, f.x.end
+    bottom, left, right = f.y.start, f.x.start - f.names, f.x.end
     parts = [_rule(left, bottom, right, bottom, 0.45)]
     for tick in f.y.ticks():
         y = f.y(tick)
@@ -183,21 +185,33 @@ def _path(s: Series, f: _Frame, index: int) -> str:
     )
 
 
-def _end_labels(series: Sequence[Series], colours: Sequence[int], f: _Frame, all_names: bool) -> str:
-    """Each line's name at its right end, pushed apart where they would overlap; of faint ones only if asked."""
+def _labels(series: Sequence[Series], colours: Sequence[int], f: _Frame) -> str:
+    """The names beside the lines, pushed apart where they would overlap: at their right ends, of faint ones none.
+
+    Where the frame has room for names at the left, at the lines' starts, of faint ones too; under single points.
+    """
     wanted: list[tuple[float, str, int | None]] = []
+    parts = []
     for s, index in zip(series, colours, strict=True):
-        runs = [] if s.faint and not all_names else _runs(s, f)
-        if runs:
-            wanted.append((runs[-1][-1][1], s.name, None if s.faint else index))
-    parts, previous = [], -math.inf
+        runs = [] if s.faint and not f.names else _runs(s, f)
+        shown = None if s.faint else index
+        if f.names and sum(map(len, runs)) == 1:
+            parts.append(_name(runs[0][0][0], runs[0][0][1] + 17, s.name, shown, "middle"))
+        elif runs:
+            wanted.append((runs[0][0][1] if f.names else runs[-1][-1][1], s.name, shown))
+    x, anchor = (f.x.start - 8, "end") if f.names else (f.x.end + 8, "start")
+    previous = -math.inf
     wanted.sort(key=lambda label: label[:2])
     for i, (y, name, bright) in enumerate(wanted):
         ceiling = f.y.start - 15 * (len(wanted) - 1 - i)
         previous = max(min(y, ceiling), previous + 15)
-        look = 'fill="currentColor" opacity=".65"' if bright is None else f'fill="{colour(bright)}" font-weight="600"'
-        parts.append(f'<text x="{f.x.end + 8:.1f}" y="{previous + 4:.1f}" {look}>{escape(name)}</text>')
+        parts.append(_name(x, previous + 4, name, bright, anchor))
     return "".join(parts)
+
+
+def _name(x: float, y: float, name: str, index: int | None, anchor: str) -> str:
+    look = 'fill="currentColor" opacity=".65"' if index is None else f'fill="{colour(index)}" font-weight="600"'
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" {look}>{escape(name)}</text>'
 
 
 def line_chart(
@@ -206,16 +220,20 @@ def line_chart(
     title: str,
     description: str,
     size: tuple[int, int] = (680, 300),
-    all_names: bool = False,
+    at_start: bool = False,
 ) -> Html:
-    """Lines with their names at their ends (of faint ones with `all_names`); gaps where a value is not finite."""
+    """Lines with their names at their ends; gaps where a value is not finite.
+
+    With `at_start` the names, of faint lines too, stand at the left, for lines that all end in the same place.
+    """
     colours = _colours(series)
-    right = 20 + 7.2 * max((len(s.name) for s in series if all_names or not s.faint), default=0)
-    f = _Frame.around([v for s in series for v in s.x], [v for s in series for v in s.y], axes, size, right, 12)
+    room = 20 + 7.2 * max((len(s.name) for s in series if at_start or not s.faint), default=0)
+    right, left = (20.0, room) if at_start else (room, 0.0)
+    xs, ys = [v for s in series for v in s.x], [v for s in series for v in s.y]
+    f = _Frame.around(xs, ys, axes, size, right, 12, names=left)
     order = sorted(range(len(series)), key=lambda i: not series[i].faint)
     lines = "".join(_path(series[i], f, colours[i]) for i in order)
-    labels = _end_labels(series, colours, f, all_names)
-    return _svg(f.width, f.height, title, description, _axes(f, axes) + lines + labels)
+    return _svg(f.width, f.height, title, description, _axes(f, axes) + lines + _labels(series, colours, f))
 
 
 def scatter_chart(
