@@ -217,6 +217,14 @@ def test_samples_that_cannot_be_drawn(refused, small_run, options, expected):
     assert expected in refused("sample", small_run, "--quiet", *options)
 
 
+def test_a_name_that_does_not_fit_is_refused_before_anything_is_drawn(refused, small_run, monkeypatch):
+    from pushforward.models.generator import Generator
+
+    monkeypatch.setattr(Generator, "sample", None)
+    assert "x.gif" in refused("sample", small_run, "-o", "x.gif", "--quiet")
+    assert "x.csv asks for a table" in refused("interpolate", small_run, "-o", "x.csv", "--quiet")
+
+
 def test_samples_that_cannot_be_written(refused, small_run, tmp_path):
     (tmp_path / "file").write_text("")
     sentence = refused("sample", small_run, "-n", 2, "--steps", 2, "-o", tmp_path / "file" / "x.png", code=1)

@@ -172,14 +172,15 @@ def test_a_run_finds_its_data_from_any_directory_and_when_both_are_moved(command
     monkeypatch.chdir(project)
     write_csv(project / "people.csv")
     argv = ["train", "people.csv", "--label-column", "kind", "--out", "runs/a b", "--quiet", *SMALL]
-    assert command(*argv).code == 0
+    trained = command(*argv)
+    assert trained.code == 0 and "pushforward report 'runs/a b'" in trained.out
     monkeypatch.chdir(tmp_path)
     write_csv(tmp_path / "people.csv", rows=41)  # another table of that name lies where the user happens to be
     for place in ("project", "moved"):
+        if place == "moved":
+            project.rename(tmp_path / "moved")
         said = command("evaluate", tmp_path / place / "runs" / "a b", "-n", 20, "--steps", 2, "--quiet")
         assert said.code == 0, said.err
-        if place == "project":
-            project.rename(tmp_path / "moved")
 
 
 def test_a_data_set_read_in_python_is_read_again_as_it_was(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from pushforward.cli.evaluate import EVALUATION, REPORT, compare, evaluation_lines, page, score
-from pushforward.cli.output import DEFAULT, Common
+from pushforward.cli.output import DEFAULT, Common, quoted
 from pushforward.cli.train import run_training
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def demo(
         *evaluation_lines(scores),
         "",
         f"pictures, scores and restored digits are in the report: {report.resolve()}{known}",
-        f"more digits: pushforward sample {out} -n 100 --label 7 -o sevens.png",
+        f"more digits: pushforward sample {quoted(out)} -n 100 --label 7 -o sevens.png",
     )
 
 

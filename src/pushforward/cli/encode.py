@@ -41,7 +41,7 @@ def encode(
 
     if out.suffix.lower() != ".npz":
         raise UserError(f"latents are written as .npz; got {out}")
-    found = api.load(run, which=which, device=device)
+    found = common.opened(api.load(run, which=which, device=device))
     latents, rows = api.encode(found, data, number=number, label=label, evaluations=evaluations)
     arrays = {"z": latents}
     if rows.labels is not None and found.format.labels is not None:
@@ -73,11 +73,14 @@ def interpolate(
     """Go from one item to another through the latent space of the probability flow."""
     from pushforward import api
     from pushforward.cli.sample import default_suffix
+    from pushforward.data.save import check_name
 
-    found = api.load(run, which=which, device=device)
     ends = _numbers(items)
+    found = common.opened(api.load(run, which=which, device=device))
+    out = out or found.home / f"interpolation{default_suffix(found)}"
+    check_name(out, found.format)
     samples = api.interpolate(found, data, items=ends, steps=steps, label=label, evaluations=evaluations)
-    path = _save(samples, out or run / f"interpolation{default_suffix(found)}")
+    path = _save(samples, out)
     common.result({"out": path, "items": list(ends), "steps": steps}, f"{steps} samples from {items}: {path}")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from pushforward.cli.output import DEFAULT, Common
+from pushforward.cli.output import DEFAULT, Common, quoted
 from pushforward.cli.sample import Bar
 from pushforward.errors import UserError
 
@@ -51,10 +51,10 @@ def evaluate(
     """Score samples of a run against its test split, each number beside what real data score."""
     from pushforward import api
 
-    found = api.load(run, device=device)
+    found = common.opened(api.load(run, device=device))
     data = found.data()
     scores = score(found, data, common, number=number, steps=steps, seed=seed, guidance=guidance)
-    path = scores.save(out or run / EVALUATION)
+    path = scores.save(out or found.home / EVALUATION)
     common.result({**scores.to_dict(), "out": path}, *evaluation_lines(scores), f"written to {path}")
 
 
@@ -106,13 +106,13 @@ def report(
     """Write one HTML page about a run: samples, scores with floors, curves, restoration, costs; it opens offline."""
     from pushforward import api
 
-    found = api.load(run, device=device)
+    found = common.opened(api.load(run, device=device))
     data = found.data()
     scores = score(found, data, common, number=number, steps=steps, seed=seed, guidance=guidance)
-    scores.save(run / EVALUATION)
+    scores.save(found.home / EVALUATION)
     most, budgets = COMPARISON
     compared = compare(found, data, common, number=most, budgets=budgets, seed=seed) if samplers else None
-    path = page(found, data, scores, out or run / REPORT, common, compared)
+    path = page(found, data, scores, out or found.home / REPORT, common, compared)
     common.result({"out": path, "scores": scores.to_dict()}, f"the report is {path.resolve()}")
 
 
@@ -141,11 +141,11 @@ def page(
 
     common.say("writing the report")
     described = {**run.checkpoint.config, "state": run.checkpoint.state}
-    log = read_log(run.path / "metrics.jsonl")
-    where, command = str(run.path), again(run)
+    log = read_log(run.home / "metrics.jsonl")
+    where, command = quoted(run.path), again(run)
     return write_report(run.generator, data, described, log, scores, out, run=where, command=command, compared=compared)
 
 
 def again(run: Run) -> str:
     """The commands that make the same run elsewhere."""
-    return f"pushforward info {run.path} --toml > again.toml\npushforward train again.toml --out again"
+    return f"pushforward info {quoted(run.path)} --toml > again.toml\npushforward train again.toml --out again"

@@ -27,7 +27,7 @@ def info(
     """Show what a run is: its data, model, how far it has come, its best checkpoint and its configuration."""
     from pushforward import api
 
-    best, last = api.stored(run, "best"), api.stored(run, "last")
+    best, last = common.opened(api.stored(run, "best")), api.stored(run, "last")
     config = best.config.model_dump(mode="json")
     if toml and not common.json:
         common.result({}, *_toml(config))

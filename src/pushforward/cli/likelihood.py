@@ -48,7 +48,7 @@ def likelihood(
 
     if out is not None and out.suffix.lower() not in (".csv", ".npz"):
         raise UserError(f"the scores are written as .csv or .npz; got {out}")
-    found = api.load(run, which=which, device=device)
+    found = common.opened(api.load(run, which=which, device=device))
     with Bar(common, "scoring", number) as bar:
         scores = api.likelihood(
             found,

@@ -15,6 +15,7 @@ from importlib import import_module
 from cyclopts import App, CycloptsError
 
 from pushforward import __version__
+from pushforward.cli.output import clean
 from pushforward.errors import PushforwardError
 
 _HELP = """Generative models of your own data: train once, then sample, evaluate and report.
@@ -136,8 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         what = f"{error.filename}: " if error.filename else ""
         return _fail(tokens, f"{what}{error.strerror or error}", 1)
     except Exception as error:
-        kind = type(error).__name__
-        return _fail(tokens, f"unexpected {kind}: {error}. This is a fault of pushforward; --debug shows where", 1)
+        return _fail(tokens, _unexpected(error), 1)
     return code if isinstance(code, int) else 0  # a command that ran may have found that something is not right
 
 
@@ -145,12 +145,22 @@ def _fail(tokens: Sequence[str], sentence: str, code: int) -> int:
     """Say what is wrong, as JSON too where it was asked for, with the traceback where it was asked for."""
     if "--debug" in tokens:
         traceback.print_exc()
-    sentence = " ".join(sentence.split())
+    sentence = clean(" ".join(sentence.split()))
     if "--json" in tokens:
         print(json.dumps({"error": sentence, "exit_code": code}), flush=True)
     word = "interrupted" if code == 75 else "error"
     print(sentence if sentence.lower().startswith(word) else f"{word}: {sentence}", file=sys.stderr, flush=True)
     return code
+
+
+def _unexpected(error: Exception) -> str:
+    words = ("can't allocate memory", "not enough memory", "out of memory")
+    if isinstance(error, MemoryError) or any(word in str(error).lower() for word in words):
+        return (
+            "there is not enough memory for this: compute less at once (training.batch_size, training.accumulate, or "
+            "--batch-size), or take a smaller network (model.network.width)"
+        )
+    return f"unexpected {type(error).__name__}: {error}. This is a fault of pushforward; --debug shows where"
 
 
 def _sentence(error: CycloptsError) -> str:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import math
 import os
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from pushforward.api import Stored
+
+S = TypeVar("S", bound="Stored")
 
 
 @Parameter(name="*")
@@ -40,7 +45,12 @@ class Common:
         """Notes on the way."""
         if not self.silent:
             for line in lines:
-                print(line, file=sys.stderr, flush=True)
+                print(clean(line), file=sys.stderr, flush=True)
+
+    def opened(self, found: S) -> S:
+        """What was read of a run, after saying which of its checkpoints were found broken."""
+        self.say(*(f"skipped a broken checkpoint: {why}" for why in found.checkpoint.skipped))
+        return found
 
     def result(self, values: Mapping[str, Any] | Sequence[Any], *lines: str) -> None:
         """The result: for a program with --json, else for a person."""
@@ -49,7 +59,7 @@ class Common:
         if self.json:
             print(json.dumps(plain(values), ensure_ascii=False, allow_nan=False), flush=True)
         else:
-            print("\n".join(lines), flush=True)
+            print(clean("\n".join(lines)), flush=True)
 
     def console(self) -> Console:
         """Where progress goes."""
@@ -59,6 +69,21 @@ class Common:
 
 
 DEFAULT = Common()
+_CONTROL = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)), "�")
+
+
+def clean(text: str) -> str:
+    """Text without control characters: names come from files, and a terminal obeys what is in them.
+
+    >>> clean("\\x1b[2Jgone")
+    '�[2Jgone'
+    """
+    return text.translate(_CONTROL)
+
+
+def quoted(path: Path) -> str:
+    """A path as it is typed into a shell."""
+    return shlex.quote(str(path))
 
 
 def plain(value: Any) -> Any:

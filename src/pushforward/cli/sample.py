@@ -44,9 +44,12 @@ def sample(
     """Draw samples from a run and write them in the form of the data."""
     from pushforward import api
     from pushforward.config.samplers import build_sampler, named
+    from pushforward.data.save import check_name
 
     entry = named(sampler)
-    found = api.load(run, which=which, device=device)
+    found = common.opened(api.load(run, which=which, device=device))
+    out = out or found.home / f"samples{default_suffix(found)}"
+    check_name(out, found.format)
     if entry.needs_variance:
         found = found.with_variance()
     usual = sampler == "default"  # of which the run itself knows whether it was tuned
@@ -65,7 +68,7 @@ def sample(
             progress=progress,
         )
     seconds = time.perf_counter() - began
-    path = samples.save(out or run / f"samples{default_suffix(found)}")
+    path = samples.save(out)
     shape = list(samples.values.shape)
     values = {"out": path, "number": number, "shape": shape, "dtype": str(samples.values.dtype), "seed": seed}
     values |= {"sampler": sampler, "steps": steps, "guidance": guidance, "seconds": round(seconds, 3)}

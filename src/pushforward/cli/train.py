@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from pushforward.cli.output import DEFAULT, Common
+from pushforward.cli.output import DEFAULT, Common, quoted
 from pushforward.config.presets import PRESETS
 from pushforward.errors import UserError
 
@@ -151,6 +151,6 @@ def _said(run: Run) -> list[str]:
     return [
         f"done: {outcome.step} steps in {duration(outcome.seconds)}{score}",
         f"the run is in {run.path}; what to do next:",
-        f"  pushforward sample {run.path} -n 64",
-        f"  pushforward report {run.path}",
+        f"  pushforward sample {quoted(run.path)} -n 64",
+        f"  pushforward report {quoted(run.path)}",
     ]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from pushforward.cli.output import DEFAULT, Common
+from pushforward.cli.output import DEFAULT, Common, quoted
 from pushforward.cli.sample import Bar
 
 
@@ -28,7 +28,7 @@ def tune(
     """
     from pushforward import api
 
-    found = api.load(run, which=which, device=device)
+    found = common.opened(api.load(run, which=which, device=device))
     with Bar(common, "tuning", None) as bar:
         result, path = api.tune(
             found,
@@ -52,5 +52,5 @@ def tune(
     if path is None:
         lines.append(f"not stored: {result.reason}")
     else:
-        lines.append(f"it is used from now on by `pushforward sample {run} --steps {evaluations}`: {path}")
+        lines.append(f"it is used from now on by `pushforward sample {quoted(run)} --steps {evaluations}`: {path}")
     common.result(values, *lines)

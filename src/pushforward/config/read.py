@@ -92,6 +92,10 @@ def validate(entries: Mapping[str, Any]) -> Config:
         return Config.model_validate(entries)
     except ValidationError as error:
         raise UserError(_explain(error)) from None
+    except (OverflowError, RecursionError):
+        raise UserError(
+            "a configuration holds a number or a nesting beyond all measure; look at what was given"
+        ) from None
 
 
 def read_config(layers: Sequence[Mapping[str, Any]], settings: Sequence[str] = ()) -> Config:
@@ -108,7 +112,7 @@ def _explain(error: ValidationError) -> str:
     unknown = [p for p in problems if p["type"] == "extra_forbidden"]
     problem = (unknown or problems)[0]
     names, known, elsewhere = _walk([str(part) for part in problem["loc"]])
-    name = ".".join(names)
+    name = ".".join(names) or "the configuration"
     if problem["type"] == "extra_forbidden":
         section = ".".join(names[:-1])
         near = difflib.get_close_matches(names[-1], known, n=1, cutoff=0.5)

@@ -15,6 +15,9 @@ from pushforward.data import schema
 from pushforward.data.numbers import IMAGE_DTYPES, as_tensor, finite_numpy, is_integer, to_dtype
 from pushforward.errors import UserError
 
+_LARGEST = 1 << 31
+"""Numbers in one image: more than any network could take in."""
+
 
 class Layout(StrEnum):
     """How the user's array holds one image."""
@@ -103,6 +106,8 @@ class Pixels:
     def from_dict(stored: Any, where: str = "pixels") -> Pixels:
         found = schema.fields(stored, where, ("shape", "layout", "dtype", "low", "high", "clip", "mode"))
         channels, height, width = schema.items(schema.side, 3)(found["shape"], f"{where}.shape")
+        if channels * height * width > _LARGEST:
+            raise schema.wrong(f"{where}.shape", found["shape"], f"an image of at most {_LARGEST:,} numbers")
         low, high = (schema.number(found[name], f"{where}.{name}") for name in ("low", "high"))
         if high < low:
             raise schema.wrong(f"{where}.high", high, f"a number not below low, {low:g},")

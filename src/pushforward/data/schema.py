@@ -11,7 +11,7 @@ T = TypeVar("T")
 Reader = Callable[[Any, str], T]
 """Takes a JSON value and its place, returns it checked, or raises UserError naming the place."""
 
-_MAX_SIDE = 1 << 40
+_MAX_SIDE = 1 << 30
 
 
 def wrong(where: str, value: object, expected: str) -> UserError:

@@ -59,12 +59,16 @@ def write_checkpoint(
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint: manifest, `config` and `state` have been read and proven, tensors are proven when they are read."""
+    """A checkpoint: manifest, `config` and `state` have been read and proven, tensors are proven when they are read.
+
+    `skipped` says, one sentence each, what was found broken on the way to it.
+    """
 
     path: Path
     config: dict[str, Any]
     state: dict[str, Any]
     files: Mapping[str, dict[str, Any]] = field(repr=False)
+    skipped: tuple[str, ...] = ()
 
     @property
     def step(self) -> int:

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from pushforward.errors import PushforwardError, UserError
@@ -56,10 +57,11 @@ def find_checkpoint(run: Path | str, which: str = "best") -> Checkpoint:
         except Damaged as error:
             troubles.append(str(error))
         else:
-            return candidate
+            return replace(candidate, skipped=tuple(troubles))
     if troubles:
         raise UserError(f"{run} holds no intact checkpoint: {troubles[0]}")
-    raise UserError(f"{run} is not a run: it holds no checkpoints. Train first, or give the folder of a run.")
+    what = "it holds no checkpoints" if run.is_dir() else "it is a file" if run.exists() else "there is no such folder"
+    raise UserError(f"{run} is not a run: {what}. Train first, or give the folder of a run.")
 
 
 def value_at(checkpoint: Checkpoint) -> float:
