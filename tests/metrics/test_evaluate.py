@@ -89,6 +89,34 @@ def test_tables_without_labels(splits):
     assert len(one_class.rows) == len(found.rows)
 
 
+def test_columns_of_large_numbers_do_not_hide_copies_or_classes():
+    """Two classes told apart by a column of small numbers, beside one of large numbers that says nothing."""
+    rng = np.random.default_rng(0)
+
+    def draw(count):
+        labels = rng.integers(0, 2, count)
+        small = np.stack([labels + 0.1 * rng.normal(size=count), 0.1 * rng.normal(size=count)], 1)
+        return np.column_stack([small, 1e6 * rng.normal(size=count)]), labels
+
+    (train, train_labels), (test, test_labels) = draw(300), draw(200)
+    fresh, fresh_labels = draw(200)
+    found = evaluate_samples(fresh, fresh_labels, train, test, train_labels, test_labels, floors=2)
+    assert found["label accuracy"].value > 0.98 and found["label accuracy"].floor > 0.98
+    assert found["near copies"].name == "near copies[standardised3]" and found["near copies"].reached
+    # copies of training items with the loud column moved by a thousandth of its deviation
+    copies = train + np.array([0, 0, 1e3])
+    found = evaluate_samples(copies, train_labels, train, test, train_labels, test_labels, floors=2)
+    assert found["near copies"].value > 0.95 and found["near copies"].reached is False
+
+
+def test_a_tenth_of_near_copies_is_the_most_unless_the_data_repeat_themselves(splits):
+    data, fresh, labels = splits
+    assert evaluate_samples(fresh, labels, **data, floors=2)["near copies"].target == 0.10
+    few = np.repeat(np.arange(12.0).reshape(6, 2) ** 2, 20, axis=0)
+    repeated = evaluate_samples(few, None, few, few, floors=2)["near copies"]
+    assert repeated.floor == 1 and repeated.target == 1 and repeated.reached
+
+
 def test_the_evaluation_is_json(splits):
     data, fresh, labels = splits
     stored = json.loads(json.dumps(evaluate_samples(fresh[:60], labels[:60], **data, floors=2).to_dict()))

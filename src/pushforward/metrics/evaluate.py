@@ -30,7 +30,7 @@ from pushforward.metrics.checks import Samples, labels_of, matrix
 from pushforward.metrics.classifier import Classifier
 from pushforward.metrics.distances import covariance, energy_distance, frechet_distance, root, sliced_wasserstein
 from pushforward.metrics.evaluation import Evaluation, Row
-from pushforward.metrics.features import FeatureSpace, default_features
+from pushforward.metrics.features import FeatureSpace, default_features, own_units
 from pushforward.metrics.kernel import kernel_mmd2
 from pushforward.metrics.neighbours import density_coverage, near_copies, precision_recall
 from pushforward.numerics.random import key, normal, permutation
@@ -39,6 +39,8 @@ LEAST = 20
 """The fewest samples and test items for which the numbers say anything."""
 
 _NEIGHBOURS = 5
+_COPIES = 0.10
+"""The most samples that may be nearer to training items than the nearest 5 % of test items are."""
 
 Labels = ArrayLike | Tensor | None
 Statistic = Callable[[Tensor, Tensor], float]
@@ -140,17 +142,17 @@ def _neighbour_rows(c: _Comparison, space: str) -> list[Row]:
     ]
 
 
-def _copies_row(samples: Tensor, train: Tensor, test: Tensor) -> Row:
+def _copies_row(samples: Tensor, train: Tensor, test: Tensor, space: str) -> Row:
     share, floor = near_copies(samples, train, test), near_copies(test, train, test)
     return Row(
-        "near copies[values]",
+        f"near copies[{space}]",
         share,
         floor,
         "share of samples nearer to a training item than all but the nearest 5 % of test items are",
         "low",
         len(samples),
         (share * (1 - share) / len(samples)) ** 0.5,
-        target=max(0.10, 2 * floor),
+        target=_COPIES if floor <= _COPIES else min(1.0, 2 * floor),  # the latter where the data repeat their own items
     )
 
 
@@ -240,6 +242,8 @@ def evaluate_samples(
     if len({r.shape[1] for r in rows}) > 1:
         shapes = ", ".join(str(tuple(x.shape)) for x in (samples, train, test))
         raise UserError(f"Samples, training and test items must be of one kind, but have the shapes {shapes}.")
+    units = own_units(train)
+    own = [units(x) for x in rows]
     n, m = min(len(rows[0]), len(rows[1]) // 2, limit), min(len(rows[2]), limit)
 
     def subset(x: Tensor, size: int, *parts: int | str) -> Tensor:
@@ -255,7 +259,7 @@ def evaluate_samples(
     found = [
         *_distance_rows(comparison, space.name),
         *_neighbour_rows(comparison, space.name),
-        _copies_row(*rows),
-        *_label_rows(rows[0], sample_labels, rows[1], rows[2], train_labels, test_labels),
+        _copies_row(*own, units.name),
+        *_label_rows(own[0], sample_labels, own[1], own[2], train_labels, test_labels),
     ]
     return Evaluation(tuple(found), n, m, space.name)

@@ -99,6 +99,11 @@ class Raw:
         return matrix(x, least=1)
 
 
+def own_units(train: Samples) -> FeatureSpace:
+    """The values themselves where all are in one unit (images), else each column in its own deviation (N, D)."""
+    return Raw("values") if train.ndim > 2 else Standardised.fit(train)
+
+
 def default_features(train: Samples) -> FeatureSpace:
     """PixelPCA for images (N, C, H, W) or (N, H, W), Standardised for vectors and tables (N, D)."""
     return PixelPCA.fit(train) if train.ndim > 2 else Standardised.fit(train)
