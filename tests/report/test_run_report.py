@@ -1,6 +1,9 @@
 """The report as a whole: whole, self-contained, small, and saying what is the case, for every kind of data."""
 
+import ast
+import html
 import re
+import shlex
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -16,14 +19,14 @@ from pushforward.models.diffusion import Diffusion
 from pushforward.models.generator import Generator
 from pushforward.paths import EDM
 from pushforward.paths.times import LogNormalTimes, Stratified
-from pushforward.report.column_sections import rows_to_read
+from pushforward.report.column_sections import by_label, closest, denoising, rows_to_read
 from pushforward.report.denoising import record
 from pushforward.report.evaluation import evaluate_generator
 from pushforward.report.restoration import restorations
 from pushforward.report.run_report import write_report
 from pushforward.report.subject import Subject
 from pushforward.report.tiles import Tiler, covered
-from pushforward.report.training_sections import duration, loss_series
+from pushforward.report.training_sections import duration, loss_series, repeat
 
 from .conftest import kernel_generator
 
@@ -140,7 +143,7 @@ def test_a_report_on_images_has_every_part(page):
         "20 steps of 7 items, learning rate 0.1, seed 5",
         "2.1 min, 12 steps per second",
         "4 evaluations of the network each",
-        "pushforward train somewhere/<b> --steps 20 --seed 5 --out runs/x",
+        "pushforward train 'somewhere/<b>' --steps 20 --seed 5 --out runs/x",
         "label accuracy[svc]",
         "PyTorch",
     ],
@@ -156,7 +159,9 @@ def test_a_table_without_labels_and_without_a_log(tmp_path):
     path.write_text("\n".join(["a<i>,age,same", *rows]))
     data = load(path, test=0.2)
     found = report(untrained(data), data, tmp_path, log=[], description={}, command="do it")
-    assert found.titles[:3] == ["Real beside generated", "Rows to read", "The figures"]
+    assert found.titles[:5] == [
+        *("Real beside generated", "Rows to read", "From noise to data", "Is it copying?", "The figures")
+    ]
     assert "Histogram of a<i>" in found.text
     assert "the first 2 columns that vary are shown, of 3" in found.text.lower()
     assert "There is no training log" in found.text
@@ -174,6 +179,54 @@ def test_rows_to_read_keep_types_and_name_labels():
     cells = re.findall(r'<td class="pf-num">([^<]*)</td>', html)
     assert len(cells) == 24
     assert all(re.fullmatch(r"−?\d+", cell.replace("-", "−")) for cell in cells)
+
+
+def cells_of(section):
+    return [re.findall(r"<t[dh][^>]*>([^<]*)</t[dh]>", line) for line in section.html(1).split("<tr>")[2:]]
+
+
+@pytest.fixture(scope="module")
+def rows_subject():
+    """Two classes far apart, in columns of very different size; the model repeats training rows exactly."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(200) % 2
+    values = np.stack([labels * 10.0 + rng.normal(size=200), 1e4 * rng.normal(size=200)], 1)
+    data = load((values, labels), test=0.2)
+    generator = kernel_generator(data, 0.0)
+    return Subject(generator, data, {}, [], evaluate_generator(generator, data, n=60, steps=12), "x")
+
+
+def test_rows_asked_for_a_label_stand_beside_the_real_ones(rows_subject):
+    section = by_label(rows_subject)
+    assert section is not None
+    lines = cells_of(section)
+    assert [line[0] for line in lines] == ["0, real", "0, generated", "1, real", "1, generated"]
+    means = [float(line[1].split(" ± ")[0].replace("−", "-")) for line in lines]
+    assert abs(means[0] - means[1]) < 1 and abs(means[2] - means[3]) < 1 and means[2] - means[0] > 8
+
+
+def test_copies_of_rows_are_shown_as_copies(rows_subject):
+    lines = cells_of(closest(rows_subject))
+    assert [line[0] for line in lines[::2]] == ["sample"] * 6
+    for sample, near in zip(lines[::2], lines[1::2], strict=True):
+        assert float(re.fullmatch(r"nearest, (\S+) away", near[0])[1]) < 0.01
+        assert abs(float(sample[1].replace("−", "-")) - float(near[1].replace("−", "-"))) < 0.05
+
+
+def test_guesses_of_rows_begin_with_the_mean_of_the_label_and_end_in_the_sample(rows_subject):
+    lines = cells_of(denoising(rows_subject, moments=5))
+    assert lines[0][0] == "1: 80" and lines[5][0] == "1: sample" and lines[6][0] == "2: 80"
+    values = [float(line[1].replace("−", "-")) for line in lines]
+    assert abs(values[0]) < 0.5 and abs(values[6] - 10) < 0.5
+    assert abs(values[4] - values[5]) < 0.5 and abs(values[10] - values[11]) < 0.5
+
+
+def test_commands_with_a_path_that_needs_quotes_can_be_typed(rows_subject):
+    section = repeat(replace(rows_subject, run="my runs/it's"), None)
+    shell, python = (html.unescape(part) for part in re.findall(r"<pre>(.*?)</pre>", section.html(1), re.DOTALL))
+    assert [shlex.split(line)[2] for line in shell.splitlines()[1:]] == ["my runs/it's"] * 3
+    assert ast.literal_eval(re.search(r"pf.load\((.*)\)", python)[1]) == "my runs/it's"
+    assert "samples.csv" in shell
 
 
 def test_tiny_data_are_reported_too(tmp_path):

@@ -142,7 +142,7 @@ def page(
     common.say("writing the report")
     described = {**run.checkpoint.config, "state": run.checkpoint.state}
     log = read_log(run.home / "metrics.jsonl")
-    where, command = quoted(run.path), again(run)
+    where, command = str(run.path), again(run)
     return write_report(run.generator, data, described, log, scores, out, run=where, command=command, compared=compared)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,7 @@ from pushforward.models.generator import Generator
 from pushforward.numerics.broadcast import Scalar, expand
 from pushforward.numerics.random import Draws
 from pushforward.paths.gaussian import Level
+from pushforward.report.scales import number
 from pushforward.samplers.step import Progress
 
 
@@ -55,6 +57,12 @@ def record(generator: Generator, labels: Tensor | None, steps: int, seed: int, g
     draws = Draws.of(seed, range(n), device=generator.model.device)
     samples = generator.sample_model_units(draws, labels, steps, guidance, observe=observe)
     return Recording(tuple(frames), samples.cpu())
+
+
+def noise_of(ratio: Scalar) -> str:
+    """σ/α for a reader."""
+    value = float(torch.as_tensor(ratio).reshape(-1)[0])
+    return number(value, 2) if math.isfinite(value) else "all"
 
 
 def _contrast(level: Level, sigma_data: float) -> Scalar:

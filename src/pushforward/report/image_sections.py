@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 
 from pushforward.metrics.neighbours import nearest
-from pushforward.numerics.broadcast import Scalar
-from pushforward.report.denoising import record
+from pushforward.report.denoising import noise_of, record
 from pushforward.report.markup import Html
 from pushforward.report.page import Section, picture, row, table
 from pushforward.report.pictures import filmstrip, grid
@@ -76,11 +74,6 @@ def by_label(subject: Subject) -> Section | None:
     )
 
 
-def _noise(ratio: Scalar) -> str:
-    value = float(torch.as_tensor(ratio).reshape(-1)[0])
-    return number(value, 2) if np.isfinite(value) else "all"
-
-
 def denoising(subject: Subject) -> Section:
     """The sampler's path for a few samples: the noisy state, and what the model makes of it."""
     e, tiler = subject.evaluation, subject.tiler
@@ -95,7 +88,7 @@ def denoising(subject: Subject) -> Section:
     for i in range(count):
         rows += [np.stack([*(s[i] for s in states), end[i]]), np.stack([*(g[i] for g in guesses), end[i]])]
         names += ["state", "guess"]
-    steps = [*(_noise(frame.ratio) for frame in frames), "sample"]
+    steps = [*(noise_of(frame.ratio) for frame in frames), "sample"]
     return Section(
         "From noise to data",
         [

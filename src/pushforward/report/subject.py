@@ -40,9 +40,13 @@ class Subject:
         return self.generator.sample(count, steps=e.steps, seed=e.seed, label=part, guidance=e.guidance)
 
     @cached_property
+    def train_with_labels(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """Training items in the user's own form, as many as fit in memory, and their classes."""
+        return some_values(self.data.train)
+
+    @property
     def train(self) -> np.ndarray:
-        """Training items in the user's own form, as many as fit in memory."""
-        return some_values(self.data.train)[0]
+        return self.train_with_labels[0]
 
     @cached_property
     def real(self) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
@@ -192,15 +193,14 @@ def repeat(subject: Subject, command: str | None) -> Section:
     source = subject.entry("config", "data", "source", default=subject.data.name)
     steps = training.get("steps") or last(subject.log, "step")
     seed = training.get("seed", 0)
-    train = command or f"pushforward train {source} --steps {steps} --seed {seed} --out {subject.run}"
-    e = subject.evaluation
+    data, run, e = shlex.quote(str(source)), shlex.quote(subject.run), subject.evaluation
     lines = [
-        train,
-        f"pushforward sample {subject.run} -n 64 --steps {e.steps} --seed {e.seed} -o samples.png",
-        f"pushforward evaluate {subject.run}",
-        f"pushforward report {subject.run}",
+        command or f"pushforward train {data} --steps {steps} --seed {seed} --out {run}",
+        f"pushforward sample {run} -n 64 --steps {e.steps} --seed {e.seed} -o {_samples_of(subject)}",
+        f"pushforward evaluate {run}",
+        f"pushforward report {run}",
     ]
-    python = f'import pushforward as pf\n\nrun = pf.load("{subject.run}")\nrun.generator.sample(64, seed={e.seed})'
+    python = f"import pushforward as pf\n\nrun = pf.load({subject.run!r})\nrun.generator.sample(64, seed={e.seed})"
     return Section(
         "Do it again",
         [
@@ -211,6 +211,10 @@ def repeat(subject: Subject, command: str | None) -> Section:
             facts(versions()),
         ],
     )
+
+
+def _samples_of(subject: Subject) -> str:
+    return "samples.png" if subject.is_image else "samples.csv"
 
 
 def versions() -> dict[str, str]:
