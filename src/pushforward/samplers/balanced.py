@@ -1,8 +1,9 @@
 """The exponential Adams–Bashforth solver of the default sampler: F of EDM, interpolated in a coordinate finite at ∞.
 
-In y = x/√(α²σ_d² + σ²) and φ = atan(ρ/σ_d), ρ = σ/α, the probability flow is dy/dφ = −F. F is smooth in log ρ where ρ
-is below the data's scale, and in 1/ρ where it is far above: the coordinate u = −log(1 + c/ρ) is both. It is also finite
-at α = 0, so the grid and the interpolation start there on the straight path as on any other.
+In y = x/√(α²σ_d² + σ²) and φ = atan(ρ/σ_d), ρ = σ/α, the probability flow is dy/dφ = −F. F is smooth in 1/ρ where ρ is
+far above the data's scale, and below it in log ρ or in a power of ρ. So is the coordinate u = (1 + c/ρ)^{−1/q}, which
+goes from 0 to 1 and tends to −log(1 + c/ρ), but for a shift and a factor, as q grows. It is also finite at α = 0, so
+that the grid and the interpolation start there on the straight path as on any other.
 """
 
 from __future__ import annotations
@@ -29,12 +30,24 @@ _FARTHEST = 1e12
 """ρ is never read as more than this: at α = 0, u is 0 to the last bit."""
 
 
+def shifted(ratio: np.ndarray, offset: float, power: float) -> np.ndarray:
+    """u = (1 + c/ρ)^{−1/q}, or −log(1 + c/ρ) where the power q is ∞."""
+    log = -np.log1p(offset / ratio)
+    return log if math.isinf(power) else np.exp(log / power)
+
+
+def _check_positive(of: str, **values: float) -> None:
+    for name, value in values.items():
+        if not value > 0:
+            raise UserError(f"the {name} of the {of} must be positive; got {value}")
+
+
 @dataclass(frozen=True)
 class ShiftedLogGrid:
-    """n levels uniform in u = −log(1 + c/ρ) from t_max to ρ = max(`end`, that of t_min), then clean data: n steps.
+    """n levels uniform in u from t_max to ρ = max(`end`, that of t_min), then clean data: n steps.
 
-    With a `power` q they are uniform in (1 + c/ρ)^{−1/q} instead, which tends to u as q grows: like ρ^{1/q} (Karras et
-    al. 2022) where ρ is far below c, so that the steps are shorter where modes part than where each is resolved.
+    u = −log(1 + c/ρ), or (1 + c/ρ)^{−1/q} with a finite `power` q: like ρ^{1/q} (Karras et al. 2022) where ρ is far
+    below c, so that the steps are shorter where modes part than where each of them is resolved.
     """
 
     offset: float
@@ -42,28 +55,25 @@ class ShiftedLogGrid:
     power: float = math.inf
 
     def __post_init__(self) -> None:
-        for name, value in (("offset", self.offset), ("power", self.power)):
-            if not value > 0:
-                raise UserError(f"the {name} of the grid must be positive; got {value}")
+        _check_positive("grid", offset=self.offset, power=self.power)
 
     def __call__(self, path: GaussianPath, steps: int, /) -> tuple[Level, ...]:
         n = check_steps(steps)
         first, last = path.level(path.t_max), path.level(path.t_min)
         end = max(float(last.ratio), min(self.end, float(first.ratio) / 2))
-        ends = [self._place(ratio) for ratio in (min(float(first.ratio), _FARTHEST), end)]
+        ratios = np.array([min(float(first.ratio), _FARTHEST), end])
+        ends = shifted(ratios, self.offset, self.power).tolist()
         inside = torch.linspace(ends[0], ends[1], max(n, 2), dtype=torch.float64)[1:]
         exponents = -inside if math.isinf(self.power) else -self.power * torch.log(inside)  # log(1 + c/ρ)
         times = path.time(torch.log(torch.expm1(exponents)) - math.log(self.offset))
         return (first, *path.levels(times)[: n - 1], CLEAN)
 
-    def _place(self, ratio: float) -> float:
-        u = -math.log1p(self.offset / ratio)
-        return u if math.isinf(self.power) else math.exp(u / self.power)
-
 
 @dataclass(frozen=True)
 class BalancedMultistep:
     """y_s = y_t + Σ_j w_j F_j, w_j = ∫ ℓ_j(u(φ)) dφ with the Lagrange polynomials of the last k values of F in u.
+
+    u is that of `offset` and `power`, as in `ShiftedLogGrid`.
 
     Order k, one evaluation per step. The step into clean data interpolates in ρ, through the last `final_order` values:
     exact both for data of no width there (F constant) and for data wider than the noise (F ∝ ρ), while of the usual
@@ -74,12 +84,12 @@ class BalancedMultistep:
     sigma_data: float = 0.5
     offset: float = 10.0
     final_order: int = 3
+    power: float = math.inf
 
     def __post_init__(self) -> None:
         if not 1 <= self.order <= 6:
             raise UserError(f"the order of a multistep solver must be 1 to 6; got {self.order}")
-        if not (self.sigma_data > 0 and self.offset > 0):
-            raise UserError(f"sigma_data and offset must be positive; got {self.sigma_data} and {self.offset}")
+        _check_positive("solver", sigma_data=self.sigma_data, offset=self.offset, power=self.power)
 
     def plan(self, path: GaussianPath, levels: Sequence[Level], /) -> list[LinearMove]:
         return [self._move(levels[: i + 2]) for i in range(len(levels) - 1)]
@@ -91,8 +101,11 @@ class BalancedMultistep:
         if s.sigma == 0:
             weights = self._weights(ratios[: self.final_order], t, s, lambda ratio: ratio)
         else:
-            weights = self._weights(ratios[: self.order], t, s, lambda ratio: -np.log1p(self.offset / ratio))
+            weights = self._weights(ratios[: self.order], t, s, self._coordinate)
         return LinearMove(t, *quantity.scales(t), quantity.carry(t, s), weights)
+
+    def _coordinate(self, ratio: np.ndarray) -> np.ndarray:
+        return shifted(ratio, self.offset, self.power)
 
     def _weights(self, ratios: np.ndarray, t: Level, s: Level, coordinate: Coordinate) -> tuple[float, ...]:
         """√D_s ∫ ℓ_j dφ from φ_s to φ_t by Gauss-Legendre quadrature; the first by the exact sum of all."""
