@@ -23,16 +23,36 @@ from pushforward.paths.table import Table
 def jump_costs(levels: Sequence[Level], gamma: Tensor) -> Tensor:
     """F[s, r] = log(1 − Γ_r σ²_{r|s}/σ_r²) for a jump from levels[r] down to levels[s], ∞ unless s < r: float64 (N, N).
 
-    levels: from little noise to much; gamma: (N,), which exact estimates keep in [0, 1] and to which noisy ones are
-    clipped.
+    levels: from little noise to much; gamma: (N,), exact values of which lie in [0, 1): estimates are clipped
+    at 0, and put right by `below_one` where they reach 1. Raises UserError where no Γ is below 1.
     """
     if gamma.shape != (len(levels),):
         raise UserError(f"one value of Γ per level is needed: {len(levels)}; got the shape {tuple(gamma.shape)}")
     alpha = torch.tensor([level.alpha for level in levels], dtype=torch.float64)
     sigma = torch.tensor([level.sigma for level in levels], dtype=torch.float64)
     kept = (alpha[None, :] * sigma[:, None] / (alpha[:, None] * sigma[None, :])) ** 2  # σ_r² less σ²_{r|s}, over σ_r²
-    cost = torch.log1p(-gamma.to(alpha).clamp(0, 1)[None, :] * (1 - kept))
+    valid = below_one(gamma.to(alpha), sigma / alpha).clamp(0, 1)
+    cost = torch.log1p(-valid[None, :] * (1 - kept))
     return torch.where(torch.ones_like(cost).triu(1).bool(), cost, torch.inf)
+
+
+def below_one(gamma: Tensor, ratio: Tensor) -> Tensor:
+    """Γ (N,) at the levels' σ/α (N,), with those that are not below 1 put right from the nearest cleaner valid level.
+
+    1 − Γ is (α/σ)² Var[x_0 | x_t], so Γ ≥ 1 is an error of its estimate: of no variance, from where one jump to the
+    data would be the best of trajectories. The variance grows with the noise; it is taken to be that of the nearest
+    cleaner level, or of the cleanest valid one where there is none cleaner. Raises UserError where none is valid.
+    """
+    valid = gamma < 1
+    if not bool(valid.any()):
+        raise UserError(
+            "an optimal trajectory needs levels with Γ < 1, where x_0 given x_t varies; none was given: estimate Γ on "
+            "more data"
+        )
+    number = torch.arange(len(gamma), device=gamma.device)
+    nearest = torch.where(valid, number, -1).cummax(0).values
+    nearest = torch.where(nearest < 0, number[valid][0], nearest)
+    return torch.where(valid, gamma, 1 - (1 - gamma[nearest]) * (ratio[nearest] / ratio) ** 2)
 
 
 def cheapest_chain(costs: Tensor, jumps: int) -> list[int]:
