@@ -17,6 +17,8 @@ from pushforward.config.tuning import effort_of, tune
 from pushforward.data.dataset import Dataset
 from pushforward.data.sources import load as dataset
 from pushforward.training.observers import Observer
+from pushforward.training.previews import previews
+from pushforward.training.progress import ProgressBar
 
 __all__ = [
     "Run",
@@ -65,7 +67,7 @@ def fit(
     seed: int | None = None,
     network: nn.Module | None = None,
     start_from: str | Path | None = None,
-    observers: Sequence[Observer] = (),
+    observers: Sequence[Observer] | None = None,
     restart: bool = False,
     device: str | None = None,
 ) -> Run:
@@ -78,7 +80,8 @@ def fit(
         steps, minutes, seed, device: override those of the configuration; of steps and minutes give one.
         network: your own, `net(x, time, label=None)`; the run is loaded by passing it again.
         start_from: a run whose best weights are the starting point.
-        observers: what else watches the training.
+        observers: what watches the training beside the log; by default progress on the standard error and previews in
+            the run's folder, as on the command line.
         restart: begin anew where there is a run already; the old one is moved aside.
 
     Raises:
@@ -96,6 +99,8 @@ def fit(
         entries["data"] = {**entries["data"], "source": str(source)}
     config = read_config([entries])
     items = source if isinstance(source, Dataset) else load_data(config)
+    if observers is None:
+        observers = ProgressBar(), previews(Path(out), items.format)
     outcome = train(config, items, out, network=network, start_from=start_from, observers=observers, restart=restart)
     return load_run(out, network=network, device=config.training.device, outcome=outcome)
 

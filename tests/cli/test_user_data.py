@@ -248,3 +248,13 @@ def test_what_a_refusal_says_to_set_can_be_set(command, refused, tmp_path):
     assert command("check", pets, "--json", "--set", "data.labels=false").json["labels"] is None
     assert "data.max_pixels" in refused("check", pets, "--set", "data.max_pixels=10", "--set", "data.labels=false")
     assert "data.memory_limit" in refused("check", tmp_path / "x.npy", "--set", "data.memory_limit=10")
+
+
+def test_training_from_python_shows_how_it_goes_unless_it_is_asked_not_to(tmp_path, capsys):
+    data = pf.dataset(write_npz(tmp_path / "x.npz"))
+    config = pf.configure("model.network.width=8", "training.batch_size=8")
+    pf.fit(data, tmp_path / "said", config, steps=2, device="cpu")
+    said = capsys.readouterr()
+    assert "step 2/2" in said.err and said.out == "" and list((tmp_path / "said" / "previews").iterdir())
+    pf.fit(data, tmp_path / "silent", config, steps=2, device="cpu", observers=())
+    assert capsys.readouterr() == ("", "") and not (tmp_path / "silent" / "previews").exists()

@@ -117,8 +117,8 @@ def default_out(data: str, preset: str | None) -> Path:
 
 
 def _observers(out: Path, items: Dataset, common: Common, tensorboard: bool) -> list[Observer]:
-    from pushforward.cli.previews import previews
     from pushforward.training.observers import TensorBoard
+    from pushforward.training.previews import previews
     from pushforward.training.progress import ProgressBar
 
     found: list[Observer] = [ProgressBar(common.console()), previews(out, items.format)]

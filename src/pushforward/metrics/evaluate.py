@@ -259,7 +259,7 @@ def evaluate_samples(
     found = [
         *_distance_rows(comparison, space.name),
         *_neighbour_rows(comparison, space.name),
-        _copies_row(*own, units.name),
+        _copies_row(own[0], own[1], own[2], units.name),
         *_label_rows(own[0], sample_labels, own[1], own[2], train_labels, test_labels),
     ]
     return Evaluation(tuple(found), n, m, space.name)
