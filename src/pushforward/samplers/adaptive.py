@@ -45,7 +45,10 @@ class Form:
         return -v * grown, -v * slope
 
 
-ON_NOISE, ON_MEAN = Form(False), Form(True)
+ON_NOISE = Form(False)
+"""DPM-Solver: Q is the noise."""
+ON_MEAN = Form(True)
+"""DPM-Solver++: Q is the mean."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,4 +103,6 @@ class Ancestral:
 
 
 DDIM = Ancestral(eta=0.0)
+"""The probability flow to first order, without fresh noise (Song et al. 2021); with η, `Ancestral(eta)`."""
 DDPM = Ancestral(eta=1.0)
+"""Ancestral sampling with fresh variance β̃ (Ho et al. 2020); with β, `Ancestral(1.0, fixed_large)`."""

@@ -91,5 +91,8 @@ def _slope(path: GaussianPath, level: Level) -> Slope:
 
 
 FlowEuler = FlowRungeKutta(b=0.0)
+"""Euler in t: one evaluation per step, order 1."""
 FlowMidpoint = FlowRungeKutta(c=0.5, b=1.0)
+"""The midpoint rule in t: two evaluations per step, order 2."""
 FlowHeun = FlowRungeKutta(c=1.0, b=0.5)
+"""Heun's rule, the trapezoid, in t: two evaluations per step, order 2."""

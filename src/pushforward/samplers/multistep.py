@@ -228,6 +228,10 @@ class Multistep:
 
 
 DPMSolverPP2M = Multistep(2, weights=published_weights)
+"""DPM-Solver++ 2M as printed (Lu et al. 2022): order 2 on the mean."""
 DPMSolverPP3M = Multistep(3)
+"""DPM-Solver++ 3M with exact weights: order 3 on the mean, where the published coefficients have order 2."""
 SDEDPMSolverPP1 = Multistep(1, RenewedQuantity())
+"""SDE-DPM-Solver++ of order 1, which is DDPM with fresh variance β̃."""
 SDEDPMSolverPP2M = Multistep(2, RenewedQuantity(), weights=published_weights)
+"""SDE-DPM-Solver++ 2M as printed: order 2 on the mean, with fresh noise."""

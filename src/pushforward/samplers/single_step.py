@@ -130,6 +130,10 @@ def published_orders(order: int, evaluations: int) -> tuple[int, ...]:
 
 
 DPMSolver2S = SingleStep(2)
+"""DPM-Solver-2 on the noise (Lu et al. 2022): two evaluations per step."""
 DPMSolver3S = SingleStep(3)
+"""DPM-Solver-3 on the noise (Lu et al. 2022): three evaluations per step."""
 DPMSolverPP2S = SingleStep(2, DataQuantity())
+"""DPM-Solver++ 2S, on the mean: two evaluations per step."""
 DPMSolverPP3S = SingleStep(3, DataQuantity())
+"""DPM-Solver++ 3S, on the mean: three evaluations per step."""
