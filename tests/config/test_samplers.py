@@ -103,3 +103,18 @@ def test_weights_depend_on_the_seed_alone(items):
     assert torch.equal(before, torch.random.get_rng_state())
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"n": 2, "steps": 2.5}, "the number of steps must be a whole number; got 2.5"),
+        ({"n": 2, "steps": 0}, "the number of steps must be at least 1; got 0"),
+        ({"n": 2, "sampler": "ddim"}, "a sampler is an object such as .* got 'ddim'"),
+    ],
+)
+def test_what_is_no_number_of_steps_and_no_sampler_is_refused(items, wrong, said):
+    config = resolve(pf.configure("model.network=mlp", "model.network.width=8"), items)
+    generator = Generator(build_model(config.model, items.shape, 0), items.format)
+    with pytest.raises(UserError, match=said):
+        generator.sample(**wrong)

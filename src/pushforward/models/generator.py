@@ -81,9 +81,11 @@ class Generator:
             progress: called with (done, total) after each batch.
 
         Raises:
-            UserError: n, steps or batch_size below 1, or a label that the model does not know.
+            UserError: n, steps or batch_size no whole number of at least 1, no sampler, or an unknown label.
         """
         _check(n, steps, batch_size, guidance)
+        if sampler is not None and not callable(getattr(sampler, "sample", None)):
+            raise UserError(f"a sampler is an object such as Sampler(DDIM, Uniform()); got {sampler!r}")
         labels = self.label_indices(label, n)
         parts = []
         for start in range(0, n, batch_size):
@@ -156,5 +158,7 @@ def _check(n: int, steps: int, batch_size: int, guidance: float) -> None:
     for name, value in (("number of samples", n), ("number of steps", steps), ("batch size", batch_size)):
         if value < 1:
             raise UserError(f"the {name} must be at least 1; got {value}")
+        if value != int(value):
+            raise UserError(f"the {name} must be a whole number; got {value}")
     if not math.isfinite(guidance):
         raise UserError(f"the weight of guidance must be a finite number, 1 for none; got {guidance}")
