@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
+import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -12,6 +15,7 @@ from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.application import Sphinx
 from sphinx.errors import SphinxError
+from sphinx.pycode import ModuleAnalyzer
 
 import pushforward
 
@@ -41,6 +45,31 @@ html_copy_source = False
 html_show_sourcelink = False
 html_show_sphinx = False
 html_math_renderer = "mathml"
+
+
+# The docstring of a constant stands below its definition; autodoc reads it only where the constant is defined.
+
+
+def constants(app: Sphinx) -> None:
+    """Let a package that passes a constant on know what is said of it."""
+    for info in pkgutil.iter_modules(pushforward.__path__, "pushforward."):
+        if info.ispkg:
+            package = import_module(info.name)
+            known = ModuleAnalyzer.for_module(info.name).find_attr_docs()
+            for name in getattr(package, "__all__", ()):
+                lines = written_below(name, getattr(package, name))
+                if lines:
+                    known.setdefault(("", name), lines)
+
+
+def written_below(name: str, value: object) -> list[str]:
+    """The docstring below a constant's definition, in whichever module that is; none for a class or function."""
+    for where, module in [*sys.modules.items()]:
+        if where.startswith("pushforward.") and vars(module).get(name) is value:
+            lines = ModuleAnalyzer.for_module(where).find_attr_docs().get(("", name))
+            if lines:
+                return lines
+    return []
 
 
 # Docstrings are plain text with `code`, tables and formulas in Unicode; |x| and x_ mean other things to docutils.
@@ -143,5 +172,6 @@ def offline(app: Sphinx, failure: Exception | None) -> None:
 
 def setup(app: Sphinx) -> None:
     app.connect("autodoc-process-docstring", docstring)
+    app.connect("builder-inited", constants)
     app.connect("build-finished", offline)
     app.add_html_math_renderer("mathml", (inline, None), (block, None))

@@ -80,8 +80,7 @@ def fit(
         steps, minutes, seed, device: override those of the configuration; of steps and minutes give one.
         network: your own, `net(x, time, label=None)`; the run is loaded by passing it again.
         start_from: a run whose best weights are the starting point.
-        observers: what watches the training beside the log; by default progress on the standard error and previews in
-            the run's folder, as on the command line.
+        observers: what watches the training beside the log; by default progress and previews, as on the command line.
         restart: begin anew where there is a run already; the old one is moved aside.
 
     Raises:
