@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 
 import pytest
 import torch
@@ -30,7 +31,10 @@ from pushforward.training import (
 )
 from pushforward.training.observers import read_log
 from pushforward.training.order import Order
+from pushforward.training.place import Place
 from pushforward.training.schedule import learning_rate
+from pushforward.training.step import Stepper
+from pushforward.training.validation import validate
 
 
 class Notes(Observer):
@@ -101,10 +105,25 @@ def test_stored_average_is_what_was_validated(tmp_path, points):
     assert load_weights(model, find_checkpoint(tmp_path)) == done.best.weights
     from pushforward.numerics.random import permutation
 
-    chosen = permutation(key(plan.seed, "validation order"), 20)
+    chosen = permutation(key(plan.seed, "validation order"), 20).repeat(7)[:128]  # few items are met several times
+    draws = Draws.of(plan.seed, range(128), "validation").at("loss")
     with torch.no_grad():
-        values = model.eval().loss("loss", held.batch(chosen), Draws.of(plan.seed, range(20), "validation").at("loss"))
+        values = model.eval().loss("loss", held.batch(chosen), draws)
     assert abs(float(values.double().mean()) - done.best.value) < 1e-6
+
+
+def test_few_validation_items_are_met_with_many_noises(points):
+    """One item: its loss varies over sets of draws as that of 128 copies of it does, not as that of a single draw."""
+    plan, one, many = recipe(batch_size=32), Points(1, 1), Points(1, 1)
+    many.values = many.values.repeat(128, 1, 1, 1)
+
+    def spread(items):
+        steppers = [
+            Stepper(Small(), points, replace(plan, seed=s), Place.find("cpu", plan.precision)) for s in range(9)
+        ]
+        return torch.tensor([validate(stepper, items)["model"] for stepper in steppers]).std()
+
+    assert spread(one) < 2 * spread(many)
 
 
 def test_bf16_trains_with_full_precision_weights(tmp_path, points):

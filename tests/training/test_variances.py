@@ -18,7 +18,8 @@ def run(tmp_path_factory):
     root = tmp_path_factory.mktemp("variances")
     values = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)
     np.save(root / "values.npy", values)
-    config = pf.configure("model.network=mlp", "model.network.width=8", "training.batch_size=16")
+    settings = ("model.network=mlp", "model.network.width=8", "training.batch_size=16", "training.validate_every=3")
+    config = pf.configure(*settings)
     return pf.fit(str(root / "values.npy"), root / "run", config, steps=3, device="cpu")
 
 

@@ -14,6 +14,10 @@ from pushforward.training.order import share
 from pushforward.training.step import Items, Stepper
 
 
+_LEAST = 128
+"""Losses that a validation is the mean of, where the recipe allows as many."""
+
+
 def validate(stepper: Stepper, items: Items) -> dict[str, float | None]:
     """The mean loss of the first objective for `model` and every average; None where it is not finite.
 
@@ -31,9 +35,10 @@ def validate(stepper: Stepper, items: Items) -> dict[str, float | None]:
 @torch.no_grad()
 def _mean_loss(stepper: Stepper, items: Items) -> float:
     recipe, place = stepper.recipe, stepper.place
-    chosen = permutation(key(recipe.seed, "validation order"), len(items))[
-        : recipe.validation_batches * recipe.batch_size
-    ]
+    order = permutation(key(recipe.seed, "validation order"), len(items))
+    # Few items are met several times, at other times and noises: the loss varies far more over those than over items.
+    chosen = order.repeat(-(-_LEAST // len(order)))[: max(len(order), _LEAST)]
+    chosen = chosen[: recipe.validation_batches * recipe.batch_size]
     draws = Draws.of(recipe.seed, range(len(chosen)), "validation", place.device)
     losses = torch.zeros(len(chosen), device=place.device)
     for start in range(0, len(chosen), recipe.batch_size):
