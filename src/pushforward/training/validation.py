@@ -13,7 +13,6 @@ from pushforward.training.ema import using
 from pushforward.training.order import share
 from pushforward.training.step import Items, Stepper
 
-
 _LEAST = 128
 """Losses that a validation is the mean of, where the recipe allows as many."""
 
