@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -13,7 +14,9 @@ import torch
 from small import Duel, Points, Small, recipe
 
 from pushforward.errors import Interrupted, PushforwardError
-from pushforward.training import Constant, Observer, fit
+from pushforward.training import Constant, Observer, Precision, fit
+from pushforward.training.place import Place
+from pushforward.training.step import Stepper
 
 
 class StopAt(Observer):
@@ -22,6 +25,14 @@ class StopAt(Observer):
     def step(self, event):
         if event.step == 9:
             os.kill(os.getpid(), signal.SIGTERM)
+
+
+def unequal(points: Points) -> None:
+    """A part that is measured alone takes as many steps as it likes, whatever the others do."""
+    place = Place.find("cpu", Precision.FP32)
+    stepper = Stepper(Small(), points, recipe(), replace(place, world=1, rank=0))
+    for number in range(1 + 3 * place.rank):
+        stepper.step(number, 10)
 
 
 def main(root: Path) -> None:
@@ -39,6 +50,7 @@ def main(root: Path) -> None:
         fit(Small(), points, None, recipe(schedule=Constant()), root / "whole", {})
     except PushforwardError as error:
         (root / f"refused-{os.environ['RANK']}").write_text(str(error))
+    unequal(points)
     fit(Small(), points, held, recipe(steps=None, minutes=0.01), root / "minutes", {})
     torch.distributed.destroy_process_group()
 

@@ -58,7 +58,8 @@ class Place:
 
     def wrap(self, module: nn.Module) -> nn.Module:
         """The module with mixed precision and, among several processes, with its gradients averaged over them."""
-        return self.accelerator.prepare_model(module)
+        alone = self.world < self.accelerator.num_processes  # else every gradient would wait for the other processes
+        return self.accelerator.prepare_model(module, evaluation_mode=alone)
 
     def local(self, module: nn.Module, last: bool) -> AbstractContextManager[Any]:
         """Within this block gradients stay in this process, unless it is the `last` part of a step."""
