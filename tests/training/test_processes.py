@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from small import Duel, Points, Small, recipe
@@ -96,3 +97,16 @@ def test_every_process_is_told_of_a_mistake(two):
 def test_processes_agree_on_the_steps_of_minutes(two):
     found = find_checkpoint(two / "minutes", "last")
     assert found.step == found.state["total"] > 0
+
+
+def test_the_same_command_runs_on_several_processes(tmp_path):
+    """Without a word about devices, on a machine without GPUs: one run, not two that quarrel over its folder."""
+    np.save(tmp_path / "v.npy", np.linspace(-1, 1, 180, dtype=np.float32).reshape(60, 3) ** 3)
+    settings = ["--steps", "4", "--set", "model.network.width=8", "--set", "training.batch_size=9"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "pushforward"]
+    command += ["train", str(tmp_path / "v.npy"), "--out", str(tmp_path / "run"), *settings]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert done.stdout.count("done: 4 steps") == 1
+    assert [entry["step"] for entry in read_log(tmp_path / "run" / "metrics.jsonl") if "loss" in entry] == [4]

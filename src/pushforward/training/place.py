@@ -38,7 +38,8 @@ class Place:
         AcceleratorState._reset_state(reset_partial_state=True)  # else the first training of a process fixes all later
         mixed = "bf16" if precision is Precision.BF16 else "no"
         with _environment("ACCELERATE_TORCH_DEVICE", None if device in (None, "cpu") else device):
-            accelerator = Accelerator(cpu=device == "cpu", mixed_precision=mixed)
+            # Several processes find one another on CPUs only where it is said that these are meant.
+            accelerator = Accelerator(cpu=device == "cpu" or (device is None and _only_cpus()), mixed_precision=mixed)
         return Place(accelerator, accelerator.process_index, accelerator.num_processes)
 
     @property
@@ -93,6 +94,11 @@ class Place:
         if outcome[1] is not None:
             raise outcome[1]
         return outcome[0]
+
+
+def _only_cpus() -> bool:
+    found = getattr(torch, "accelerator", None)  # since torch 2.6
+    return not (found.is_available() if found else torch.cuda.is_available() or torch.backends.mps.is_available())
 
 
 def _check(device: str | None) -> None:
