@@ -1,0 +1,1 @@
+"""Adversarial training: losses, penalties, augmentation and what tells whether it goes well."""
