@@ -20,7 +20,8 @@ from pushforward.denoisers import (
 from pushforward.denoisers.guidance import guided
 from pushforward.denoisers.wrappers import clipped
 from pushforward.errors import UserError
-from pushforward.inverse import Blur, Mask, Observation, gaussian_kernel, isotropic_variance, posterior
+from pushforward.inverse import Blur, Mask, Observation, PiGDM, Posterior, gaussian_kernel, isotropic_variance
+from pushforward.inverse.rules import VarianceLaw
 from pushforward.numerics.random import Draws
 from pushforward.paths import EDM, VE, VP, CosineVP, Straight, SubVP, Table
 from pushforward.paths.gaussian import CLEAN, GaussianPath, Level
@@ -43,6 +44,10 @@ MEAN = torch.linspace(-1, 1, 16, dtype=F64)
 def gaussian(path) -> MixtureDenoiser:
     one = torch.ones(1, dtype=F64)
     return MixtureDenoiser(Mixture.of_covariances(one, MEAN[None], one * SD**2), path)
+
+
+def posterior(prior: Denoiser, observation: Observation, law: VarianceLaw) -> Posterior:
+    return PiGDM(law)(prior, observation)
 
 
 def matrix(operator) -> Tensor:

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from pushforward.data.dataset import Split
 from pushforward.denoisers.denoiser import Denoiser
-from pushforward.inverse.guidance import isotropic_variance, posterior
 from pushforward.inverse.observation import Observation
 from pushforward.inverse.operators import Blur, LinearOperator, Mask, gaussian_kernel
+from pushforward.inverse.rules import PiGDM, isotropic_variance
 from pushforward.models.generator import Generator
 from pushforward.numerics.random import Draws
 from pushforward.samplers.default import default_sampler
@@ -129,6 +129,6 @@ def _draw(generator: Generator, labels: Tensor | None, seen: Observation, count:
         draws = Draws.of(seed, numbers, "restored", model.device)
         start = model.path.prior(draws.at("prior").normal(model.shape))
         with torch.no_grad():
-            found = simulate(posterior(prior, observation, law), _SOLVER, start, levels, draws)
+            found = simulate(PiGDM(law)(prior, observation), _SOLVER, start, levels, draws)
         columns.append(found.unflatten(0, (len(items), count)).transpose(0, 1))
     return torch.cat(columns, 1)
