@@ -76,7 +76,7 @@ def distances(generator: Generator, budgets: Sequence[int], count: int) -> Dista
             continue
         found[name] = {}
         for budget in budgets[-1:] if SAMPLERS[name].adaptive else budgets:
-            made = generator.sample_model_units(draws, labels, budget, sampler=choice(budget))
+            made = generator.draw(draws, labels, budget, sampler=choice(budget))
             found[name][budget] = float((made - exact).square().mean().sqrt())
     return found
 

@@ -11,7 +11,7 @@ from pushforward.config.presets import PRESETS
 from pushforward.config.samplers import SAMPLERS, build_sampler
 from pushforward.denoisers.variance import VarianceTable
 from pushforward.errors import UserError
-from pushforward.models.generator import Generator
+from pushforward.models.denoising import generator_of
 from pushforward.samplers.step import move_is_random
 
 
@@ -28,7 +28,7 @@ VARIANCE = VarianceTable((-3.0, 0.0, 3.0), (0.3, 0.4, 0.9))
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_every_sampler_with_every_preset(items, preset, name):
     config = resolve(pf.configure("model.network=mlp", "model.network.width=8", preset=preset), items)
-    generator = Generator(build_model(config.model, items.shape, 0), items.format, VARIANCE)
+    generator = generator_of(build_model(config.model, items.shape, 0), items.format, VARIANCE)
     sampler = build_sampler(name, generator.model, 6, VARIANCE)
     try:
         samples = generator.sample(3, steps=6, sampler=sampler)
@@ -48,7 +48,7 @@ def test_names_say_what_samplers_do(items, name):
     )
     entry, network = SAMPLERS[name], Counted(model.network)
     model.network = network
-    generator = Generator(model, items.format, VARIANCE)
+    generator = generator_of(model, items.format, VARIANCE)
     sampler = build_sampler(name, model, 24, VARIANCE)
     generator.sample(2, steps=24, sampler=sampler)
     assert entry.adaptive or 22 <= network.calls <= 24
@@ -115,6 +115,6 @@ def test_weights_depend_on_the_seed_alone(items):
 )
 def test_what_is_no_number_of_steps_and_no_sampler_is_refused(items, wrong, said):
     config = resolve(pf.configure("model.network=mlp", "model.network.width=8"), items)
-    generator = Generator(build_model(config.model, items.shape, 0), items.format)
+    generator = generator_of(build_model(config.model, items.shape, 0), items.format)
     with pytest.raises(UserError, match=said):
         generator.sample(**wrong)

@@ -14,7 +14,7 @@ from pushforward.data.pixels import Layout, Pixels
 from pushforward.denoisers import Mixture, MixtureDenoiser
 from pushforward.denoisers.terminal import Moments
 from pushforward.errors import UserError
-from pushforward.models.scoring import Units, moments_of, score_rows, solver_of
+from pushforward.models.scoring import ByFlow, Units, moments_of, score_rows, solver_of
 from pushforward.paths import CLEAN, EDM
 
 
@@ -37,15 +37,19 @@ def table(dtypes, scale=(2.0, 0.5)):
     )
 
 
+def score(form, moments, x, evaluations=100, probes=None, **options):
+    return score_rows(ByFlow(ORACLE, moments, evaluations, probes), form, moments, x, **options)
+
+
 X = double(0.6, -0.3, -0.9, 1.1, 0.0, 0.2).reshape(3, 2)
 
 
 def test_real_columns_have_the_density_in_their_own_unit():
-    scores = score_rows(ORACLE, table(REAL), MOMENTS, X)
+    scores = score(table(REAL), MOMENTS, X)
     exact = ORACLE.log_prob(X, CLEAN) - math.log(2.0 * 0.5)
     assert scores.nats == pytest.approx(exact.numpy(), abs=1e-3)
     assert scores.bits_per_dim is None and np.all(scores.standard_error == 0)
-    other = score_rows(ORACLE, table(REAL, (20.0, 0.5)), MOMENTS, X)  # tenths of the unit: a tenth of the density
+    other = score(table(REAL, (20.0, 0.5)), MOMENTS, X)  # tenths of the unit: a tenth of the density
     assert other.nats == pytest.approx(scores.nats - math.log(10))
     assert scores.uniform == pytest.approx(-math.log(20 * 4))
     assert scores.method == "exact divergence"
@@ -53,7 +57,7 @@ def test_real_columns_have_the_density_in_their_own_unit():
 
 def test_counted_columns_have_probabilities_of_their_cells():
     form = table(("int64", "float64"), scale=(4.0, 1.0))
-    scores = score_rows(ORACLE, form, MOMENTS, X, repeats=16)
+    scores = score(form, MOMENTS, X, repeats=16)
     cell = (torch.arange(2001, dtype=torch.float64) / 2000 - 0.5) / 4
     for i, x in enumerate(X):
         moved = torch.stack((x[0] + cell, x[1].expand(2001)), 1)
@@ -65,21 +69,20 @@ def test_counted_columns_have_probabilities_of_their_cells():
 
 def test_images_have_bits_per_dimension():
     form = Format(Pixels((1, 1, 2), Layout.PLANE, "uint8", 0, 15, True))
-    image = ORACLE
     moments = Moments.of(MOMENTS.mean.reshape(1, 1, 2), MIXTURE.covariance().diagonal().reshape(1, 1, 2))
-    scores = score_rows(image, form, moments, X.reshape(3, 1, 1, 2), probes=8)
+    scores = score(form, moments, X.reshape(3, 1, 1, 2), probes=8)
     assert scores.bits_per_dim == pytest.approx(-scores.nats / (2 * math.log(2)))
     assert scores.bits(scores.uniform) == pytest.approx(4.0)
     assert Units.of(form).log_jacobian == pytest.approx(-2 * math.log(7.5))
     assert np.isfinite(scores.standard_error).all()
-    one = score_rows(image, form, moments, X.reshape(3, 1, 1, 2), probes=8, repeats=1)
+    one = score(form, moments, X.reshape(3, 1, 1, 2), probes=8, repeats=1)
     assert np.isnan(one.standard_error).all()  # one place in the cell cannot tell
 
 
 def test_an_item_alone_has_the_same_score():
     form = table(("int64", "float64"))
-    together = score_rows(ORACLE, form, MOMENTS, X, probes=2, batch_size=2)
-    alone = score_rows(ORACLE, form, MOMENTS, X[:1], probes=2)
+    together = score(form, MOMENTS, X, probes=2, batch_size=2)
+    alone = score(form, MOMENTS, X[:1], probes=2)
     assert alone.nats[0] == pytest.approx(together.nats[0], abs=1e-9)
     assert together.error > 0 and math.isnan(alone.error)
     assert len(together) == 3 and together.mean == pytest.approx(together.nats.mean())
@@ -87,7 +90,7 @@ def test_an_item_alone_has_the_same_score():
 
 def test_the_gaussian_baseline_is_the_density_of_its_moments():
     form = table(REAL)
-    found = score_rows(ORACLE, form, MOMENTS, X)
+    found = score(form, MOMENTS, X)
     normal = torch.distributions.MultivariateNormal(MIXTURE.mean(), MIXTURE.covariance())
     assert found.gaussian == pytest.approx(float(normal.log_prob(X).mean()), abs=1e-9)
 
@@ -113,10 +116,10 @@ def test_moments_are_full_where_there_are_items_enough_and_have_the_width_of_cel
 )
 def test_counts_below_one_are_refused(options, says):
     with pytest.raises(UserError, match=says):
-        score_rows(ORACLE, table(REAL), MOMENTS, X, **options)
+        score(table(REAL), MOMENTS, X, **options)
 
 
 def test_the_solver_spends_its_evaluations():
-    found = score_rows(ORACLE, table(REAL), MOMENTS, X, evaluations=37)
+    found = score(table(REAL), MOMENTS, X, evaluations=37)
     assert found.evaluations == 37 and solver_of(37).evaluations == 36
     assert int(np.isfinite(found.nats).sum()) == 3

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from pushforward.data.dataset import Dataset
 from pushforward.data.sources import load
 from pushforward.denoisers import DataPrediction
+from pushforward.models.denoising import generator_of
 from pushforward.models.diffusion import Diffusion
 from pushforward.models.generator import Generator
 from pushforward.paths import EDM
@@ -54,7 +55,7 @@ def kernel_generator(data: Dataset, width: float, conditional: bool = True, labe
         classes,
         label_dropout,
     )
-    return Generator(model, data.format)
+    return generator_of(model, data.format)
 
 
 @pytest.fixture(scope="session")

@@ -15,8 +15,8 @@ from torch import nn
 from pushforward.data.sources import load
 from pushforward.denoisers import EDMPrediction
 from pushforward.errors import PushforwardError, UserError
+from pushforward.models.denoising import generator_of
 from pushforward.models.diffusion import Diffusion
-from pushforward.models.generator import Generator
 from pushforward.paths import EDM
 from pushforward.paths.times import LogNormalTimes, Stratified
 from pushforward.report.column_sections import by_label, closest, denoising, rows_to_read
@@ -94,7 +94,7 @@ class Untrained(nn.Module):
 def untrained(data, conditional=True):
     classes = (data.num_classes or 0) if conditional else 0
     times = Stratified(LogNormalTimes(sigma_data=0.5))
-    return Generator(Diffusion(Untrained(), EDM(), EDMPrediction(0.5), times, data.shape, classes), data.format)
+    return generator_of(Diffusion(Untrained(), EDM(), EDMPrediction(0.5), times, data.shape, classes), data.format)
 
 
 def report(generator, data, folder, log=LOG, description=DESCRIPTION, **options):

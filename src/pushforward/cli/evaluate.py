@@ -28,7 +28,7 @@ Folder = Annotated[Path, Parameter(name="RUN", help="the folder of a run")]
 Number = Annotated[
     int | None, Parameter(name=("-n", "--number"), help="samples to draw [half of the training split, at most 1000]")
 ]
-Steps = Annotated[int, Parameter(help="evaluations of the network per sample")]
+Steps = Annotated[int | None, Parameter(help="evaluations of a denoiser's network per sample [20]")]
 Seed = Annotated[int, Parameter(help="of the samples")]
 Guidance = Annotated[float, Parameter(help="weight towards the label; 1 is none")]
 Device = Annotated[str | None, Parameter(help="cpu, cuda, cuda:1, mps … [the fastest]")]
@@ -39,7 +39,7 @@ def evaluate(
     /,
     *,
     number: Number = None,
-    steps: Steps = 20,
+    steps: Steps = None,
     seed: Seed = 0,
     guidance: Guidance = 1.0,
     out: Annotated[
@@ -59,7 +59,7 @@ def evaluate(
 
 
 def score(
-    run: Run, data: Dataset, common: Common, *, number: int | None, steps: int, seed: int, guidance: float
+    run: Run, data: Dataset, common: Common, *, number: int | None, steps: int | None, seed: int, guidance: float
 ) -> GeneratorEvaluation:
     """Sample and score, with a bar. Raises UserError for a number below 1."""
     from pushforward.report.evaluation import evaluate_generator
@@ -84,7 +84,8 @@ def evaluation_lines(scores: GeneratorEvaluation) -> Iterator[str]:
         yield f"{f'loss, {name}':<28}{loss.value:>12.4g}  ± {loss.error:.2g}"
     for missing in scores.missing:
         yield f"{missing.name}: not measured, {missing.reason}"
-    yield f"{scores.n} samples of {scores.evaluations:g} evaluations each, {scores.seconds:.3g} s per sample"
+    each = "" if scores.evaluations is None else f" of {scores.evaluations:g} evaluations each"
+    yield f"{scores.n} samples{each}, {scores.seconds:.3g} s per sample"
     yield "floor: what real data score in the same measurement"
 
 
@@ -93,7 +94,7 @@ def report(
     /,
     *,
     number: Number = None,
-    steps: Steps = 20,
+    steps: Steps = None,
     seed: Seed = 0,
     guidance: Guidance = 1.0,
     samplers: Annotated[
@@ -121,10 +122,10 @@ def compare(run: Run, data: Dataset, common: Common, *, number: int, budgets: tu
     from pushforward.config.samplers import choices
     from pushforward.report.sampler_scores import compare_samplers
 
-    run = run.with_variance()
-    asked = choices(COMPARED, run.generator.model, run.generator.variance)
+    generator = run.with_variance().denoising("a comparison of samplers")
+    asked = choices(COMPARED, generator.model, generator.variance)
     with Bar(common, "comparing samplers", len(COMPARED) * len(budgets)) as bar:
-        return compare_samplers(run.generator, data, asked, budgets, n=number, seed=seed, tell=bar)
+        return compare_samplers(generator, data, asked, budgets, n=number, seed=seed, tell=bar)
 
 
 def page(

@@ -27,7 +27,7 @@ def likelihood(
     *,
     data: Annotated[str, Parameter(help=SOURCE)] = "test",
     number: Annotated[int | None, Parameter(name=("-n", "--number"), help="the first so many items [all]")] = None,
-    evaluations: Annotated[int, Parameter(help="of the network per item")] = 100,
+    evaluations: Annotated[int | None, Parameter(help="of a denoiser's network per item [100]")] = None,
     hutchinson: Annotated[
         int | None, Parameter(help="random probes per item [exact up to 32 numbers per item]")
     ] = None,
@@ -43,7 +43,7 @@ def likelihood(
     batch_size: Annotated[int, Parameter(help="items computed at once")] = 256,
     common: Common = DEFAULT,
 ) -> None:
-    """Score data under a run: exact log-likelihood through the probability flow, in nats and bits per dimension."""
+    """Score data under a run: log-likelihood in nats and bits per dimension, exact for diffusion models and flows."""
     from pushforward import api
 
     if out is not None and out.suffix.lower() not in (".csv", ".npz"):

@@ -29,7 +29,7 @@ def sample(
         ),
     ] = None,
     sampler: Annotated[str, Parameter(help=", ".join(SAMPLERS))] = "default",
-    steps: Annotated[int, Parameter(help="evaluations of the network per sample")] = 20,
+    steps: Annotated[int | None, Parameter(help="evaluations of a denoiser's network per sample [20]")] = None,
     seed: Annotated[int, Parameter(help="sample i of a seed is always the same")] = 0,
     label: Annotated[
         tuple[str, ...],
@@ -45,15 +45,19 @@ def sample(
     from pushforward import api
     from pushforward.config.samplers import build_sampler, named
     from pushforward.data.save import check_name
+    from pushforward.samplers.default import USUAL_EVALUATIONS
 
-    entry = named(sampler)
+    entry, usual = named(sampler), sampler == "default"
     found = common.opened(api.load(run, which=which, device=device))
     out = out or found.home / f"samples{default_suffix(found)}"
     check_name(out, found.format)
     if entry.needs_variance:
         found = found.with_variance()
-    usual = sampler == "default"  # of which the run itself knows whether it was tuned
-    chosen = None if usual else build_sampler(sampler, found.generator.model, steps, found.generator.variance)
+    chosen = None
+    if not usual:  # of the usual one the run itself knows whether it was tuned
+        denoising = found.denoising(f"the sampler {sampler}")
+        evaluations = USUAL_EVALUATIONS if steps is None else steps
+        chosen = build_sampler(sampler, denoising.model, evaluations, denoising.variance)
     labels = [label[i % len(label)] for i in range(number)] if label else None
     began = time.perf_counter()
     with Bar(common, "sampling", number) as progress:
@@ -71,10 +75,21 @@ def sample(
     path = samples.save(out)
     shape = list(samples.values.shape)
     values = {"out": path, "number": number, "shape": shape, "dtype": str(samples.values.dtype), "seed": seed}
-    values |= {"sampler": sampler, "steps": steps, "guidance": guidance, "seconds": round(seconds, 3)}
-    values |= {"tuned": usual and guidance == 1.0 and steps in found.generator.tuned}
+    values |= {"seconds": round(seconds, 3)} | _way(found, sampler, steps, guidance)
     values |= {"checkpoint": found.checkpoint.path, "weights": found.weights}
     common.result(values, f"{number} samples in {seconds:.3g} s: {path}")
+
+
+def _way(run: Run, sampler: str, steps: int | None, guidance: float) -> dict[str, object]:
+    """How the samples of a denoiser were drawn; nothing for families that draw at once."""
+    from pushforward.models.denoising import DiffusionGenerator
+    from pushforward.samplers.default import USUAL_EVALUATIONS
+
+    generator, steps = run.generator, USUAL_EVALUATIONS if steps is None else steps
+    if not isinstance(generator, DiffusionGenerator):
+        return {}
+    tuned = sampler == "default" and guidance == 1.0 and steps in generator.tuned
+    return {"sampler": sampler, "steps": steps, "guidance": guidance, "tuned": tuned}
 
 
 def default_suffix(run: Run) -> str:

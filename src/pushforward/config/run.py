@@ -21,6 +21,7 @@ from pushforward.data.builtin import BUILTIN
 from pushforward.data.dataset import Dataset
 from pushforward.data.format import Format
 from pushforward.errors import UserError
+from pushforward.models.denoising import DiffusionGenerator, as_denoising, generator_of
 from pushforward.models.generator import Generator
 from pushforward.training.checkpoint import SUFFIX, Checkpoint, initialise_from, load_weights, mismatch
 from pushforward.training.folder import find_checkpoint
@@ -79,18 +80,23 @@ class Run(Stored):
     generator: Generator
     outcome: Outcome | None = None
 
+    def denoising(self, what: str) -> DiffusionGenerator:
+        """The generator as one of a denoiser. Raises UserError, naming `what` needs it, for other families."""
+        return as_denoising(self.generator, what)
+
     def with_variance(self) -> Run:
         """The run whose generator knows Var[x_0 | x_t], which analytic samplers use.
 
         Estimated on the training data the first time, some seconds' work, and stored with the run for these weights.
         Raises UserError where it is not stored and the data cannot be read again.
         """
-        if self.generator.variance is not None:
+        generator = self.denoising("an analytic sampler")
+        if generator.variance is not None:
             return self
-        table = variances_on(self.generator.model, self.data().train)
+        table = variances_on(generator.model, self.data().train)
         if self.path != self.checkpoint.path:  # what is stored in a checkpoint is listed in its manifest
             write_variances(self.path, weights_hash(self.checkpoint, self.weights), table)
-        return replace(self, generator=replace(self.generator, variance=table))
+        return replace(self, generator=replace(generator, variance=table))
 
 
 def weights_hash(checkpoint: Checkpoint, weights: str) -> str:
@@ -229,7 +235,7 @@ def load_run(
     used = load_weights(model, found.checkpoint, weights)
     model.to(_device(device)).eval()
     of_weights = weights_hash(found.checkpoint, used)
-    generator = Generator(
+    generator = generator_of(
         model, found.format, read_variances(found.path, of_weights), read_tunings(found.path, of_weights)
     )
     return Run(found.path, found.config, found.format, found.checkpoint, found.about_data, used, generator, outcome)

@@ -14,7 +14,7 @@ from pushforward.errors import UserError
 
 if TYPE_CHECKING:
     from pushforward.denoisers.variance import VarianceTable
-    from pushforward.models.diffusion import Diffusion
+    from pushforward.models.family import Denoising
     from pushforward.paths.grids import Grid
     from pushforward.samplers.default import Sampler, Sampling
     from pushforward.samplers.multistep import Quantity
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class Request:
     """What a sampler is made for: a model, a number of evaluations, and Var[x_0 | x_t] where it is known."""
 
-    model: Diffusion
+    model: Denoising
     evaluations: int
     variance: VarianceTable | None = None
 
@@ -55,7 +55,7 @@ class Named:
     adaptive: bool = False
 
 
-def grid_of(model: Diffusion) -> Grid:
+def grid_of(model: Denoising) -> Grid:
     """The published levels of a table of levels; elsewhere uniform in (σ/α)^{1/7}."""
     from pushforward.paths import DDIMStrided, Karras, Table
 
@@ -259,7 +259,7 @@ SAMPLERS: dict[str, Named] = {
 
 
 def choices(
-    names: Iterable[str], model: Diffusion, variance: VarianceTable | None = None
+    names: Iterable[str], model: Denoising, variance: VarianceTable | None = None
 ) -> dict[str, Callable[[int], Sampling]]:
     """What `compare_samplers` takes: for each name, the sampler for a number of evaluations."""
 
@@ -278,7 +278,7 @@ def named(name: str) -> Named:
     return SAMPLERS[name]
 
 
-def build_sampler(name: str, model: Diffusion, evaluations: int, variance: VarianceTable | None = None) -> Sampling:
+def build_sampler(name: str, model: Denoising, evaluations: int, variance: VarianceTable | None = None) -> Sampling:
     """The sampler of a name for a model and a number of evaluations.
 
     Raises UserError, with the nearest name, where there is none, and where it needs a variance that is not given.

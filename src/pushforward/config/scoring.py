@@ -12,12 +12,22 @@ from torch import Tensor
 from pushforward.config.rows import Rows, rows_of
 from pushforward.config.run import Run
 from pushforward.data.dataset import Dataset
-from pushforward.denoisers.denoiser import Denoiser
 from pushforward.denoisers.terminal import Moments
 from pushforward.errors import UserError
+from pushforward.models.denoising import DiffusionGenerator
+from pushforward.models.family import HasDensity
 from pushforward.models.generator import Samples
 from pushforward.models.likelihood import ProbabilityFlow
-from pushforward.models.scoring import Scores, Units, moments_of, score_rows, solver_of
+from pushforward.models.scoring import (
+    ByFlow,
+    ByModel,
+    Rule,
+    Scores,
+    Units,
+    moments_of,
+    score_rows,
+    solver_of,
+)
 
 _MEASURED = 10_000
 """Items of the training split on which mean and covariance are measured."""
@@ -30,41 +40,66 @@ def likelihood(
     number: int | None = None,
     label: str | None = None,
     own_labels: bool = False,
-    evaluations: int = 100,
+    evaluations: int | None = None,
     probes: int | None = None,
     repeats: int | None = None,
     seed: int = 0,
     batch_size: int = 256,
     progress: Callable[[int, int], None] | None = None,
 ) -> Scores:
-    """log p of the items of a split or file, in the user's units, by the probability flow of the run's model.
+    """log p of the items of a split or file, in the user's units: by the probability flow of a denoiser, else as the
+    run's model tells it.
 
     Args:
         source: `test`, `validation`, `train`, or a file or folder of the same form.
         number: the first so many items, all by default.
         label, own_labels: log p(x | this class), or each item given its own class; log p(x) by default.
-        evaluations: of the network per item (exact divergences: and one derivative per coordinate).
+        evaluations: of a denoiser's network per item, 100 by default (exact divergences: and one derivative per
+            coordinate).
         probes: random ones for the divergence; by default none up to 32 coordinates.
         repeats: uniform draws within the cells of whole numbers, 4 by default, each with probes of its own.
 
     Raises:
-        UserError: data that does not fit the model, a label that it lacks, counts below 1.
+        UserError: data that does not fit the model, a label that it lacks, counts below 1, a model without a density.
     """
     data = run.data()
     rows = rows_of(run, source, number, data)
-    bound = condition(run, len(rows), label, rows.labels if own_labels else None, own_labels)
+    labels = labels_for(run, len(rows), label, rows.labels if own_labels else None, own_labels)
+    measured = moments(run, data)
     return score_rows(
-        bound,
+        _rule(run, measured, labels, evaluations, probes, batch_size),
         run.format,
-        moments(run, data),
+        measured,
         rows.x.to(run.generator.model.device),
-        evaluations=evaluations,
-        probes=probes,
         repeats=repeats,
         seed=seed,
         batch_size=batch_size,
         progress=progress,
     )
+
+
+def _rule(
+    run: Run,
+    measured: Moments,
+    labels: Tensor | None,
+    evaluations: int | None,
+    probes: int | None,
+    batch_size: int,
+) -> Rule:
+    generator = run.generator
+    generator.model.eval()
+    if isinstance(generator, DiffusionGenerator):
+        return ByFlow(
+            generator.conditioned(labels), measured, 100 if evaluations is None else evaluations, probes, batch_size
+        )
+    if evaluations is not None or probes is not None:
+        raise UserError("evaluations and probes are of a probability flow, which this model has not: leave them out")
+    if not isinstance(generator.model, HasDensity):
+        raise UserError(
+            f"a model of this kind ({type(generator.model).__name__}) has no likelihood: it only draws samples; "
+            "`evaluate` scores those"
+        )
+    return ByModel(generator.model, None if labels is None else labels.to(generator.model.device))
 
 
 def encode(
@@ -78,7 +113,7 @@ def encode(
     """Latents (N, *shape), standard normal where the data is the model's, and the items that they are of."""
     data = run.data()
     rows = rows_of(run, source, number, data)
-    flow = _flow(run, data, condition(run, len(rows), label), evaluations)
+    flow = _flow(run, data, labels_for(run, len(rows), label), evaluations)
     with torch.no_grad():
         latents = flow.encode(rows.x.to(run.generator.model.device))
     return latents.cpu().numpy(), rows
@@ -107,7 +142,7 @@ def interpolate(
         if not 0 <= item < len(rows):
             raise UserError(f"there is no item {item}: {source} has items 0 … {len(rows) - 1}")
     ends = rows.x[list(items)].to(run.generator.model.device)
-    flow = _flow(run, data, condition(run, 1, label), evaluations)
+    flow = _flow(run, data, labels_for(run, 1, label), evaluations)
     with torch.no_grad():
         found = flow.interpolate(ends[:1], ends[1:], np.linspace(0, 1, steps).tolist())[:, 0]
     return Samples(run.format.decode(found.cpu()), None, run.format)
@@ -120,24 +155,24 @@ def moments(run: Run, data: Dataset) -> Moments:
     return moments_of(data.train.batch(rows).values, Units.of(run.format))
 
 
-def condition(
+def labels_for(
     run: Run, count: int, label: str | None = None, own: Tensor | None = None, own_labels: bool = False
-) -> Denoiser:
-    """The run's denoiser given one class for all, each item's own, or none. Raises UserError for what it lacks."""
-    generator = run.generator
-    generator.model.eval()
+) -> Tensor | None:
+    """One class for all items, each item's own, or none: (count,). Raises UserError for what the model lacks."""
     if label is not None and own_labels:
         raise UserError("give one label for all, or ask for each item's own, not both")
     if label is not None:
-        return generator.conditioned(generator.label_indices(label, count))
+        return run.generator.label_indices(label, count)
     if not own_labels:
-        return generator.model.denoiser()
-    if not generator.model.num_classes:
+        return None
+    if not run.generator.model.num_classes:
         raise UserError("the model was trained without labels, so it cannot be asked for p(x given label)")
     if own is None:
         raise UserError("the data has no labels; leave out what asks for each item's own")
-    return generator.conditioned(own)
+    return own
 
 
-def _flow(run: Run, data: Dataset, denoiser: Denoiser, evaluations: int) -> ProbabilityFlow:
-    return ProbabilityFlow(denoiser, moments(run, data), solver_of(evaluations))
+def _flow(run: Run, data: Dataset, labels: Tensor | None, evaluations: int) -> ProbabilityFlow:
+    generator = run.denoising("a latent")
+    generator.model.eval()
+    return ProbabilityFlow(generator.conditioned(labels), moments(run, data), solver_of(evaluations))

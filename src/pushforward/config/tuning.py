@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pushforward.config.run import Run, weights_hash
 from pushforward.errors import UserError
+from pushforward.models.denoising import as_denoising
 from pushforward.numerics.random import Draws
 from pushforward.samplers.tuning import Effort, Report, TuningResult
 from pushforward.samplers.tuning import tune as fit
@@ -48,7 +49,7 @@ def tune(
     """
     if run.path == run.checkpoint.path:
         raise UserError(f"{run.path} is one checkpoint, which nothing is added to: give the folder of its run")
-    model = run.generator.model.eval()
+    model = as_denoising(run.generator, "tuning a sampler").model.eval()
 
     def conditions(draws: Draws) -> Mapping[str, Tensor]:
         return {"label": draws.at("label").integers(model.num_classes)}

@@ -8,17 +8,18 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.data.dataset import Batch
-from pushforward.denoisers.denoiser import Denoiser, NetworkDenoiser
+from pushforward.denoisers.denoiser import NetworkDenoiser
 from pushforward.denoisers.precondition import Prediction
-from pushforward.errors import UserError
+from pushforward.models.family import Denoising
 from pushforward.numerics.random import Draws
 from pushforward.objectives.denoising import denoising_loss
 from pushforward.objectives.weighting import Weighting, output_weighting
 from pushforward.paths.gaussian import GaussianPath
 from pushforward.paths.times import TimeLaw
+from pushforward.samplers.default import USUAL_EVALUATIONS, default_sampler
 
 
-class Diffusion(nn.Module):
+class Diffusion(Denoising):
     """A network trained by w(t)‖F − F*‖², and the Denoiser that it is afterwards.
 
     Args:
@@ -41,9 +42,8 @@ class Diffusion(nn.Module):
         label_dropout: float = 0.1,
         weighting: Weighting = output_weighting,
     ) -> None:
-        super().__init__()
+        super().__init__(shape, num_classes)
         self.network, self.path, self.prediction, self.times = network, path, prediction, times
-        self.shape, self.num_classes = tuple(shape), num_classes
         self.label_dropout, self.weighting = label_dropout, weighting
 
     def objectives(self) -> Mapping[str, Iterator[nn.Parameter]]:
@@ -53,11 +53,10 @@ class Diffusion(nn.Module):
     def loss(self, objective: str, batch: Batch, draws: Draws) -> Tensor:
         """w(t)‖F − F*‖² averaged over coordinates, one time and one noise per item: (B,)."""
         denoiser = self.denoiser()
-        if self.num_classes:
-            if batch.labels is None:
-                raise UserError("the model is conditional on labels and this batch has none")
+        labels = self.labels_of(batch)
+        if labels is not None:
             keep = draws.at("label").uniform() >= self.label_dropout
-            denoiser = denoiser.given(label=torch.where(keep, batch.labels, self.num_classes))
+            denoiser = denoiser.given(label=torch.where(keep, labels, self.num_classes))
         return denoising_loss(denoiser, batch.values, draws, self.times, self.weighting)
 
     def denoiser(self) -> NetworkDenoiser:
@@ -65,14 +64,8 @@ class Diffusion(nn.Module):
         accepts = ("label",) if self.num_classes else ()
         return NetworkDenoiser(self.path, self.network, self.prediction, accepts=accepts)
 
-    def conditioned(self, labels: Tensor | None) -> Denoiser:
-        """The Denoiser for these labels (B,), or for no label. Raises UserError for a model without labels."""
-        if labels is None:
-            return self.denoiser()
-        if not self.num_classes:
-            raise UserError("the model was trained without labels, so it cannot be asked for one")
-        return self.denoiser().given(label=labels)
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.parameters()).device
+    def draw(self, draws: Draws, labels: Tensor | None = None) -> Tensor:
+        """By the default sampler with 20 evaluations; `DiffusionGenerator` offers every other."""
+        start = self.path.prior(draws.at("prior").normal(self.shape))
+        sampler = default_sampler(self.path, USUAL_EVALUATIONS, self.prediction.sigma_data)
+        return sampler.sample(self.conditioned(labels), start, USUAL_EVALUATIONS, draws)

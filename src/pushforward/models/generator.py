@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +12,10 @@ from torch import Tensor
 
 from pushforward.data.format import Format
 from pushforward.data.save import save_samples
-from pushforward.denoisers.denoiser import Denoiser
-from pushforward.denoisers.guidance import guided
-from pushforward.denoisers.variance import VarianceTable, WithVariance
 from pushforward.errors import UserError
-from pushforward.models.diffusion import Diffusion
+from pushforward.models.family import Family
 from pushforward.numerics.random import Draws
-from pushforward.samplers.default import Sampling, default_sampler
-from pushforward.samplers.step import Observer
-from pushforward.samplers.tuned import Tuned
+from pushforward.samplers.default import Sampling
 
 Label = int | str | Sequence[int | str] | None
 
@@ -44,22 +38,16 @@ class Samples:
 
 @dataclass(frozen=True, eq=False)
 class Generator:
-    """A diffusion model that speaks the user's form of data.
+    """A model of any family that speaks the user's form of data; see `DiffusionGenerator` for what denoisers can do."""
 
-    `variance` is Var[x_0 | x_t] as estimated on its data, for the samplers that use it (Analytic-DPM); `tuned` are the
-    samplers fitted to it, by evaluations.
-    """
-
-    model: Diffusion
+    model: Family
     format: Format
-    variance: VarianceTable | None = None
-    tuned: Mapping[int, Tuned] = field(default_factory=dict)
 
     def sample(
         self,
         n: int,
         *,
-        steps: int = 20,
+        steps: int | None = None,
         seed: int = 0,
         label: Label = None,
         guidance: float = 1.0,
@@ -72,66 +60,53 @@ class Generator:
 
         Args:
             n: how many.
-            steps: evaluations of the network per sample, as near as the sampler's rule comes to it.
+            steps: evaluations of a denoiser's network per sample, as near as the sampler's rule comes to it; 20 unless
+                given. Families that draw at once have none.
             seed, first: sample i of a seed is the same in any batch; they are numbered from `first`.
             label: a class by name or index for all, one per sample, or None: of a conditional model, all in turn.
-            guidance: weight w of classifier-free guidance; 1 is none.
-            sampler: another than the usual, which needs no choice.
+            guidance: weight w of classifier-free guidance of a denoiser; 1 is none.
+            sampler: of a denoiser, another than the usual, which needs no choice.
             batch_size: samples computed at once.
             progress: called with (done, total) after each batch.
 
         Raises:
-            UserError: n, steps or batch_size no whole number of at least 1, no sampler, or an unknown label.
+            UserError: n, steps or batch_size no whole number of at least 1, no sampler, an unknown label, or steps,
+                guidance or a sampler for a family that draws at once.
         """
-        _check(n, steps, batch_size, guidance)
-        if sampler is not None and not callable(getattr(sampler, "sample", None)):
-            raise UserError(f"a sampler is an object such as Sampler(DDIM, Uniform()); got {sampler!r}")
+        _check_counts(n, steps, batch_size)
+        self.check_way(steps, guidance, sampler)
         labels = self.label_indices(label, n)
         parts = []
         for start in range(0, n, batch_size):
             stop = min(start + batch_size, n)
-            part = None if labels is None else labels[start:stop]
+            part = None if labels is None else labels[start:stop].to(self.model.device)
             draws = Draws.of(seed, range(first + start, first + stop), device=self.model.device)
-            parts.append(self.sample_model_units(draws, part, steps, guidance, sampler).cpu())
+            parts.append(self.draw(draws, part, steps, guidance, sampler).cpu())
             if progress:
                 progress(stop, n)
         return Samples(self.format.decode(torch.cat(parts)), None if labels is None else labels.numpy(), self.format)
 
-    @torch.inference_mode()
-    def sample_model_units(
+    def check_way(self, steps: int | None, guidance: float, sampler: Sampling | None) -> None:
+        """Raises UserError for a way of sampling that this model does not have."""
+        if steps is not None or guidance != 1.0 or sampler is not None:
+            given = "steps" if steps is not None else "a sampler" if sampler is not None else "guidance"
+            raise UserError(
+                f"a model of this kind ({type(self.model).__name__}) draws by a rule of its own, and {given} was "
+                "given: leave it out; diffusion models take steps, samplers and guidance"
+            )
+
+    @torch.no_grad()
+    def draw(
         self,
         draws: Draws,
         labels: Tensor | None,
-        steps: int,
+        steps: int | None = None,
         guidance: float = 1.0,
         sampler: Sampling | None = None,
-        observe: Observer | None = None,
     ) -> Tensor:
         """One batch of samples in model units: (len(draws), *shape)."""
         self.model.eval()
-        sampler = sampler or self.usual_sampler(steps, guidance)
-        start = self.model.path.prior(draws.at("prior").normal(self.model.shape))
-        denoiser = self.conditioned(labels, guidance)
-        if self.variance is not None:
-            denoiser = WithVariance(denoiser, self.variance)
-        return sampler.sample(denoiser, start, steps, draws, observe=observe)
-
-    def usual_sampler(self, steps: int, guidance: float = 1.0) -> Sampling:
-        """The one tuned to this model at so many evaluations, where there is one and no guidance; else the default."""
-        if steps in self.tuned and guidance == 1.0:
-            return self.tuned[steps].whole()
-        return default_sampler(self.model.path, steps, self.model.prediction.sigma_data)
-
-    def conditioned(self, labels: Tensor | None, guidance: float = 1.0) -> Denoiser:
-        """The Denoiser for labels (B,), guided with weight w. Raises UserError where guidance has no condition."""
-        device = self.model.device
-        bound = self.model.conditioned(None if labels is None else labels.to(device))
-        if guidance == 1.0:
-            return bound
-        if labels is None:
-            raise UserError("guidance needs a label to be guided to; this model has none or none was given")
-        nothing = torch.full_like(labels, self.model.num_classes).to(device)
-        return guided(bound, self.model.conditioned(nothing), guidance)
+        return self.model.draw(draws, labels)
 
     def label_indices(self, label: Label, n: int) -> Tensor | None:
         """Class indices (n,) for a label, for one per sample, or all classes in turn. Raises UserError if unknown."""
@@ -154,11 +129,11 @@ class Generator:
         raise UserError(f"the model has no label {label!r}; it was trained with {', '.join(names[:20])}")
 
 
-def _check(n: int, steps: int, batch_size: int, guidance: float) -> None:
+def _check_counts(n: int, steps: int | None, batch_size: int) -> None:
     for name, value in (("number of samples", n), ("number of steps", steps), ("batch size", batch_size)):
+        if value is None:
+            continue
         if value < 1:
             raise UserError(f"the {name} must be at least 1; got {value}")
         if value != int(value):
             raise UserError(f"the {name} must be a whole number; got {value}")
-    if not math.isfinite(guidance):
-        raise UserError(f"the weight of guidance must be a finite number, 1 for none; got {guidance}")

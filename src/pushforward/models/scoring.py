@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from pushforward.denoisers.denoiser import Denoiser
 from pushforward.denoisers.terminal import Moments
 from pushforward.errors import UserError
 from pushforward.flows.continuous import FlowSolver
+from pushforward.models.family import Density, HasDensity
 from pushforward.models.likelihood import ProbabilityFlow
 from pushforward.numerics.adams import Adams, Bunched
 from pushforward.numerics.divergence import Divergence, Exact, Hutchinson
@@ -137,20 +139,68 @@ def divergence_of(shape: Sequence[int], probes: int | None, repeats: int, draws:
     return Hutchinson(draws, probes or max(1, DRAWS // repeats), chunk=chunk)
 
 
+class Rule(Protocol):
+    """How items are scored: x (B, *shape) in model units, which rows of the whole, as one of `repeats` times."""
+
+    @property
+    def discrete(self) -> bool:
+        """Whether it scores whole numbers as such, so that they are not to be spread over their cells."""
+        ...
+
+    @property
+    def evaluations(self) -> int:
+        """Of the network per item."""
+        ...
+
+    def __call__(self, x: Tensor, rows: Tensor, draws: Draws, repeats: int) -> Density: ...
+
+
+@dataclass(frozen=True, eq=False)
+class ByFlow:
+    """log p by the probability flow of a denoiser with its conditions bound."""
+
+    denoiser: Denoiser
+    moments: Moments
+    evaluations: int = 100
+    probes: int | None = None
+    chunk: int = 256
+    discrete: bool = False
+
+    def __call__(self, x: Tensor, rows: Tensor, draws: Draws, repeats: int) -> Density:
+        flow = ProbabilityFlow(self.denoiser.rows(rows), self.moments, solver_of(self.evaluations), chunk=self.chunk)
+        found = flow.log_prob(x, divergence_of(x.shape[1:], self.probes, repeats, draws.at("probes")))
+        return Density(found.nats, found.standard_error, found.method, found.density)
+
+
+@dataclass(frozen=True, eq=False)
+class ByModel:
+    """log p as a family itself tells it, of items of these classes (N,), or of none."""
+
+    model: HasDensity
+    labels: Tensor | None = None
+    evaluations: int = 1
+
+    @property
+    def discrete(self) -> bool:
+        return self.model.discrete
+
+    def __call__(self, x: Tensor, rows: Tensor, draws: Draws, repeats: int) -> Density:
+        return self.model.density(x, None if self.labels is None else self.labels[rows], draws)
+
+
+@torch.no_grad()
 def score_rows(
-    denoiser: Denoiser,
+    rule: Rule,
     form: Format,
     moments: Moments,
     x: Tensor,
     *,
-    evaluations: int = 100,
-    probes: int | None = None,
     repeats: int | None = None,
     seed: int = 0,
     batch_size: int = 256,
     progress: Callable[[int, int], None] | None = None,
 ) -> Scores:
-    """log p of encoded items x (N, *shape) under a denoiser with its conditions bound, in the user's units.
+    """log p of encoded items x (N, *shape) by a rule, in the user's units.
 
     Item i has the same draws alone or among others. Raises UserError for counts below 1 and items that do not fit.
     """
@@ -158,49 +208,40 @@ def score_rows(
     repeats = (DRAWS if bool((units.cell > 0).any()) else 1) if repeats is None else repeats
     if min(repeats, batch_size) < 1:
         raise UserError(f"repeats and batch size must be at least 1; got {repeats} and {batch_size}")
+    repeats = 1 if rule.discrete else repeats
     draws = Draws.of(seed, range(len(x)), "likelihood", x.device)
-    flow = ProbabilityFlow(denoiser, moments, solver_of(evaluations), chunk=batch_size)
-    nats, errors, method, density = [], [], "", ""
+    parts: list[Density] = []
     for rows in torch.arange(len(x), device=x.device).split(batch_size):
-        one, error, method, density = _batch(flow, units, x[rows], rows, draws[rows], probes, repeats)
-        nats.append(one)
-        errors.append(error)
+        parts.append(_batch(rule, units, x[rows], rows, draws[rows], repeats))
         if progress:
             progress(int(rows[-1]) + 1, len(x))
-    found = (torch.cat(nats) + units.log_jacobian).cpu().numpy()
+    jacobian = 0.0 if rule.discrete else units.log_jacobian
+    found = (torch.cat([part.nats for part in parts]).double() + jacobian).cpu().numpy()
     return Scores(
         nats=found,
-        standard_error=torch.cat(errors).cpu().numpy(),
+        standard_error=torch.cat([part.standard_error for part in parts]).double().cpu().numpy(),
         dim=dim,
         bits_per_dim=-found / (dim * math.log(2)) if form.kind is Kind.IMAGE and units.counted else None,
         gaussian=float(moments.log_prob(units.spread(x, draws).cpu(), CLEAN).mean()) + units.log_jacobian,
         uniform=units.uniform,
-        evaluations=evaluations * repeats,
-        method=method,
-        density=density,
+        evaluations=rule.evaluations * repeats,
+        method=parts[0].method,
+        density=parts[0].of,
     )
 
 
-def _batch(
-    flow: ProbabilityFlow,
-    units: Units,
-    x: Tensor,
-    rows: Tensor,
-    draws: Draws,
-    probes: int | None,
-    repeats: int,
-) -> tuple[Tensor, Tensor, str, str]:
-    """(nats, standard errors, method, density) of one batch, the mean over repeated cells."""
-    part = ProbabilityFlow(flow.denoiser.rows(rows), flow.moments, flow.solver, flow.start, flow.to_clean, flow.chunk)
+def _batch(rule: Rule, units: Units, x: Tensor, rows: Tensor, draws: Draws, repeats: int) -> Density:
+    """The score of one batch, the mean over repeated cells."""
+    if rule.discrete:
+        return rule(x, rows, draws, 1)
     found = [
-        part.log_prob(units.spread(x, again), divergence_of(x.shape[1:], probes, repeats, again.at("probes")))
-        for again in (draws.at("repeat", i) for i in range(repeats))
+        rule(units.spread(x, again), rows, again, repeats) for again in (draws.at("repeat", i) for i in range(repeats))
     ]
-    values = torch.stack([one.nats for one in found])
+    first, values = found[0], torch.stack([one.nats for one in found])
     random_cells = bool((units.cell > 0).any())
     cells = f", {repeats} uniform dequantisation{'s' if repeats > 1 else ''}" if random_cells else ""
     if repeats > 1:
         error = values.std(0) / math.sqrt(repeats)
     else:  # one cell cannot tell what another would have given
-        error = found[0].standard_error + (math.nan if random_cells else 0.0)
-    return values.mean(0), error, found[0].method + cells, found[0].density
+        error = first.standard_error + (math.nan if random_cells else 0.0)
+    return Density(values.mean(0), error, first.method + cells, first.of)

@@ -9,6 +9,7 @@ import numpy as np
 from pushforward.data.format import Format
 from pushforward.metrics.features import own_units
 from pushforward.metrics.neighbours import nearest
+from pushforward.models.denoising import DiffusionGenerator
 from pushforward.report.denoising import noise_of, record
 from pushforward.report.page import Section, figure, table
 from pushforward.report.pictures import pair_plots
@@ -110,11 +111,13 @@ def by_label(subject: Subject, most: int = 8) -> Section | None:
     )
 
 
-def denoising(subject: Subject, moments: int = 7) -> Section:
-    """What the model makes of two rows at several moments of sampling, from noise to data."""
-    e, form, count = subject.evaluation, subject.generator.format, 2
-    labels = subject.generator.label_indices(None, count)
-    recording = record(subject.generator, labels, e.steps, e.seed + 2, e.guidance, count)
+def denoising(subject: Subject, moments: int = 7) -> Section | None:
+    """What the model makes of two rows at several moments of sampling, from noise to data; None for no denoiser."""
+    e, form, count, generator = subject.evaluation, subject.generator.format, 2, subject.generator
+    if not isinstance(generator, DiffusionGenerator):
+        return None
+    labels = generator.label_indices(None, count)
+    recording = record(generator, labels, e.steps, e.seed + 2, e.guidance, count)
     columns = _varied_first(subject)[: _COLUMNS + 2]
     dtypes = form.column_dtypes or tuple(str(form.dtype) for _ in names_of(form))
     frames = recording.chosen(moments)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pushforward.models.generator import Generator
+from pushforward.models.denoising import DiffusionGenerator
 from pushforward.numerics.broadcast import Scalar, expand
 from pushforward.numerics.random import Draws
 from pushforward.paths.gaussian import Level
@@ -40,7 +40,9 @@ class Recording:
         return tuple(self.frames[i] for i in at)
 
 
-def record(generator: Generator, labels: Tensor | None, steps: int, seed: int, guidance: float, n: int) -> Recording:
+def record(
+    generator: DiffusionGenerator, labels: Tensor | None, steps: int | None, seed: int, guidance: float, n: int
+) -> Recording:
     """Sample n items, the first n of the seed, and keep what was seen at every step.
 
     States are scaled to the data's own contrast, x·σ_d/√(α²σ_d² + σ²), so that heavy noise can be looked at.
@@ -55,7 +57,7 @@ def record(generator: Generator, labels: Tensor | None, steps: int, seed: int, g
             frames.append(Frame(estimate.level.ratio, state.cpu(), estimate.mean.cpu()))
 
     draws = Draws.of(seed, range(n), device=generator.model.device)
-    samples = generator.sample_model_units(draws, labels, steps, guidance, observe=observe)
+    samples = generator.draw(draws, labels, steps, guidance, observe=observe)
     return Recording(tuple(frames), samples.cpu())
 
 

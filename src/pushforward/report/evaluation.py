@@ -20,8 +20,10 @@ from pushforward.data.dataset import Dataset, Split
 from pushforward.errors import UserError
 from pushforward.metrics.evaluate import LEAST, evaluate_samples
 from pushforward.metrics.evaluation import Evaluation, Row
+from pushforward.models.denoising import DiffusionGenerator
 from pushforward.models.generator import Generator
 from pushforward.numerics.random import Draws, key, permutation
+from pushforward.samplers.default import USUAL_EVALUATIONS
 from pushforward.training.memory import peak_memory
 
 _VALUES = 1 << 26
@@ -38,7 +40,7 @@ class Missing:
 
 @dataclass(frozen=True)
 class Loss:
-    """The mean denoising loss over the items of a split, and its standard error."""
+    """The mean training loss over the items of a split, and its standard error."""
 
     value: float
     error: float
@@ -50,19 +52,19 @@ class GeneratorEvaluation:
     """Scores beside their floors, and what making the samples cost.
 
     `scores` is None where nothing could be compared, and then `missing` says why. `seconds` and `evaluations` (calls of
-    the network) are per sample, `memory` is the process's or GPU's peak in bytes; `losses` are by split. `n`, `steps`,
-    `seed` and `guidance` give the same samples again.
+    a denoiser's network, else None) are per sample, `memory` is the process's or GPU's peak in bytes; `losses` are by
+    split. `n`, `steps`, `seed` and `guidance` give the same samples again.
     """
 
     n: int
-    steps: int
+    steps: int | None
     seed: int
     guidance: float
     scores: Evaluation | None
     missing: tuple[Missing, ...]
     losses: Mapping[str, Loss]
     seconds: float
-    evaluations: float
+    evaluations: float | None
     memory: int | None
 
     def __iter__(self) -> Iterator[Row]:
@@ -127,7 +129,7 @@ def evaluate_generator(
     data: Dataset,
     *,
     n: int | None = None,
-    steps: int = 20,
+    steps: int | None = None,
     seed: int = 0,
     guidance: float = 1.0,
     progress: Callable[[int, int], None] | None = None,
@@ -140,7 +142,10 @@ def evaluate_generator(
     """
     n = n or min(1000, max(100, len(data.train) // 2))
     labels = training_labels(generator, data.train, n, seed)
-    with EvaluationCounter(generator.model.network) as counter:
+    network = generator.model.network if isinstance(generator, DiffusionGenerator) else None
+    if steps is None and network is not None:
+        steps = USUAL_EVALUATIONS
+    with EvaluationCounter(network or nn.Identity()) as counter:
         started = time.perf_counter()
         samples = generator.sample(n, steps=steps, seed=seed, label=labels, guidance=guidance, progress=progress)
         seconds = (time.perf_counter() - started) / n
@@ -154,7 +159,7 @@ def evaluate_generator(
         missing,
         {name: _loss(generator, split, seed) for name, split in _splits(data).items() if len(split)},
         seconds,
-        counter.items / n,
+        None if network is None else counter.items / n,
         peak_memory(generator.model.device),
     )
 
@@ -221,11 +226,12 @@ def _loss(generator: Generator, split: Split, seed: int, most: int = 512, batch:
     # Few items are met several times each: the loss varies far more over times and noises than over items.
     rows = np.resize(rows, max(count, min(most, 8 * count)))
     draws = Draws.of(seed, range(len(rows)), "evaluation loss", generator.model.device)
+    objective = next(iter(generator.model.objectives()))
     parts: list[Tensor] = []
     for start in range(0, len(rows), batch):
         at = slice(start, start + batch)
         items = split.batch(rows[at]).to(generator.model.device)
-        parts.append(generator.model.loss("loss", items, draws[at]).double().cpu())
+        parts.append(generator.model.loss(objective, items, draws[at]).double().cpu())
     losses = torch.cat(parts).tolist()
     error = statistics.stdev(losses) / len(losses) ** 0.5 if len(losses) > 1 else 0.0
     return Loss(statistics.fmean(losses), error, count)

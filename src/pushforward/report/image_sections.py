@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from pushforward.metrics.neighbours import nearest
+from pushforward.models.denoising import DiffusionGenerator
 from pushforward.report.denoising import noise_of, record
 from pushforward.report.markup import Html
 from pushforward.report.page import Section, picture, row, table
@@ -74,12 +75,14 @@ def by_label(subject: Subject) -> Section | None:
     )
 
 
-def denoising(subject: Subject) -> Section:
-    """The sampler's path for a few samples: the noisy state, and what the model makes of it."""
-    e, tiler = subject.evaluation, subject.tiler
+def denoising(subject: Subject) -> Section | None:
+    """The sampler's path for a few samples, the noisy state and what the model makes of it; None for no denoiser."""
+    e, tiler, generator = subject.evaluation, subject.tiler, subject.generator
+    if not isinstance(generator, DiffusionGenerator):
+        return None
     count = 3 if tiler.few else 4
-    labels = subject.generator.label_indices(None, count)
-    recording = record(subject.generator, labels, e.steps, e.seed + 2, e.guidance, count)
+    labels = generator.label_indices(None, count)
+    recording = record(generator, labels, e.steps, e.seed + 2, e.guidance, count)
     frames = recording.chosen(7 if tiler.few else 10)
     states = [tiler.of_units(frame.state) for frame in frames]
     guesses = [tiler.of_units(frame.guess) for frame in frames]
@@ -172,8 +175,8 @@ def _restored_table(made: list[Restoration]) -> Html:
 
 
 def restored(subject: Subject) -> Section | None:
-    """Strips of hidden and blurred test images; None where none were held out."""
-    if not len(subject.data.test):
+    """Strips of hidden and blurred test images; None where none were held out, and for no denoiser."""
+    if not len(subject.data.test) or not isinstance(subject.generator, DiffusionGenerator):
         return None
     made = restorations(subject.generator, subject.data.train, subject.data.test, subject.evaluation.seed)
     return Section(

@@ -14,7 +14,7 @@ from pushforward.denoisers.denoiser import Denoiser
 from pushforward.inverse.observation import Observation
 from pushforward.inverse.operators import Blur, LinearOperator, Mask, gaussian_kernel
 from pushforward.inverse.rules import PiGDM, isotropic_variance
-from pushforward.models.generator import Generator
+from pushforward.models.denoising import DiffusionGenerator
 from pushforward.numerics.random import Draws
 from pushforward.samplers.default import default_sampler
 from pushforward.samplers.multistep import Multistep, RenewedQuantity
@@ -73,7 +73,9 @@ class Restoration:
         return float(x.double().square().mean().sqrt())
 
 
-def restorations(generator: Generator, train: Split, test: Split, seed: int, steps: int = 25) -> list[Restoration]:
+def restorations(
+    generator: DiffusionGenerator, train: Split, test: Split, seed: int, steps: int = 25
+) -> list[Restoration]:
     """Items of the test split, of as many labels as there are, half hidden, and blurred; both with a little noise.
 
     The model is asked without a label where it can be (a share of labels was left out in training), else with the true
@@ -115,7 +117,9 @@ def _problems(truth: Tensor) -> Iterator[tuple[str, LinearOperator, Tensor | Non
     yield "blurred", Blur(gaussian_kernel(2 * int(2 * blur + 0.5) + 1, blur)), None
 
 
-def _draw(generator: Generator, labels: Tensor | None, seen: Observation, count: int, seed: int, steps: int) -> Tensor:
+def _draw(
+    generator: DiffusionGenerator, labels: Tensor | None, seen: Observation, count: int, seed: int, steps: int
+) -> Tensor:
     """Draws (count, N, …) of the posterior, as many items at once as keep the gradients' memory small."""
     model, columns = generator.model, []
     law = isotropic_variance(model.prediction.sigma_data)

@@ -20,7 +20,7 @@ from pushforward.report.sampler_scores import Comparison
 from pushforward.report.sampler_sections import samplers_compared
 from pushforward.report.scales import number
 from pushforward.report.subject import Subject
-from pushforward.report.training_sections import duration, last, training_sections, versions
+from pushforward.report.training_sections import duration, last, of_evaluations, training_sections, versions
 
 
 def write_report(
@@ -104,7 +104,7 @@ def _figures(subject: Subject) -> Iterator[Figure]:
     if "near copies" in rows:
         row = rows["near copies"]
         yield Figure(_percent(row.value), "near copies of training items", f"unseen real items {_percent(row.floor)}")
-    yield Figure(duration(e.seconds), "per sample", f"{number(e.evaluations)} evaluations of the network")
+    yield Figure(duration(e.seconds), "per sample", of_evaluations(e).lstrip(", "))
     seconds, steps = last(subject.log, "seconds"), last(subject.log, "step")
     if seconds is not None:
         yield Figure(duration(seconds), "of training", f"{number(steps)} steps")
@@ -123,8 +123,9 @@ def scores(subject: Subject) -> Section:
             "stands beside its floor, what real unseen data score in the very same measurement, and beside what a "
             "Gaussian fit scores; a good model is near the floor and far from the Gaussian."
         )
+        way = f"{e.steps} steps, " if e.steps else ""
         caption = (
-            f"{e.n} samples ({e.steps} steps, seed {e.seed}) against {e.scores.n_test} test items. In brackets: the "
+            f"{e.n} samples ({way}seed {e.seed}) against {e.scores.n_test} test items. In brackets: the "
             "space in which items are compared."
         )
         content.append(metrics_table(e.scores, caption))

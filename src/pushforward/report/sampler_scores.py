@@ -18,7 +18,7 @@ from pushforward.metrics.distances import frechet_distance
 from pushforward.metrics.evaluate import LEAST
 from pushforward.metrics.features import FeatureSpace, default_features
 from pushforward.metrics.kernel import kernel_mmd2
-from pushforward.models.generator import Generator
+from pushforward.models.denoising import DiffusionGenerator
 from pushforward.numerics.random import key, permutation
 from pushforward.report.evaluation import EvaluationCounter, some_values, training_labels
 from pushforward.samplers.default import Sampling
@@ -127,7 +127,7 @@ def _distances(made: Tensor, test: Tensor) -> tuple[float, float]:
 
 
 def compare_samplers(
-    generator: Generator,
+    generator: DiffusionGenerator,
     data: Dataset,
     choices: Mapping[str, Choice],
     budgets: Sequence[int],

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from pushforward.models.family import Denoising
+from pushforward.report.evaluation import GeneratorEvaluation
 from pushforward.report.markup import Html, tag
 from pushforward.report.page import Section, code, facts, figure, table
 from pushforward.report.scales import number
@@ -116,9 +118,7 @@ def learning(subject: Subject) -> Section:
 
 def _what(subject: Subject) -> Html:
     entry, model = subject.entry, subject.generator.model
-    path, prediction = entry("config", "model", "path", "kind"), entry("config", "model", "prediction")
     sizes, splits = entry("data", "sizes", default={}), ("train", "validation", "test")
-    count = sum(p.numel() for p in model.network.parameters())
     training = entry("config", "training", default={})
     budget = last(subject.log, "step")
     told = {
@@ -126,14 +126,32 @@ def _what(subject: Subject) -> Html:
         "split": ", ".join(f"{name} {number(sizes[name])}" for name in splits if name in sizes),
         "model": f"{entry('config', 'model', 'family', default='diffusion')}; "
         + (f"conditional on {model.num_classes} labels" if model.num_classes else "without labels"),
-        "network": f"{_network(entry('config', 'model', 'network', default={}), type(model.network).__name__)}, "
-        f"{number(count)} parameters",
-        "path of noise": _PATHS.get(str(path), type(model.path).__name__),
-        "the network predicts": _PREDICTIONS.get(str(prediction), type(model.prediction).__name__),
+        **(_of_denoiser(subject, model) if isinstance(model, Denoising) else _of_others(subject)),
+        "parameters": number(sum(p.numel() for p in model.parameters())),
         "training": f"{number(budget) if budget else 'unknown number of'} steps of {training.get('batch_size', '?')} "
         f"items, learning rate {training.get('learning_rate', '?')}, seed {training.get('seed', '?')}",
     }
     return facts({name: value for name, value in told.items() if value})
+
+
+def _of_denoiser(subject: Subject, model: Denoising) -> dict[str, str]:
+    entry = subject.entry
+    path, prediction = entry("config", "model", "path", "kind"), entry("config", "model", "prediction")
+    return {
+        "network": _network(entry("config", "model", "network", default={}), type(model.network).__name__),
+        "path of noise": _PATHS.get(str(path), type(model.path).__name__),
+        "the network predicts": _PREDICTIONS.get(str(prediction), type(model.prediction).__name__),
+    }
+
+
+def _of_others(subject: Subject) -> dict[str, str]:
+    """The settings of the model as they were resolved."""
+    section = subject.entry("config", "model", default={})
+    return {
+        name.replace("_", " "): ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+        for name, value in section.items()
+        if name not in ("family", "conditional") and value is not None and not isinstance(value, Mapping)
+    }
 
 
 def _network(section: Mapping[str, Any], name: str) -> str:
@@ -179,12 +197,17 @@ def cost(subject: Subject) -> Section:
     told = {
         "training": "" if seconds is None else duration(seconds) + pace,
         "memory in training": "" if memory is None else f"{number(memory / 2**20)} MiB at most",
-        "sampling": f"{duration(e.seconds)} per sample, {number(e.evaluations)} evaluations of the network each "
-        f"({e.n} samples made for this report)",
+        "sampling": f"{duration(e.seconds)} per sample{of_evaluations(e)} ({e.n} samples made for this report)",
         "memory in evaluation": "" if e.memory is None else f"{number(e.memory / 2**20)} MiB at most",
         "device": name,
     }
     return Section("Time and memory", [facts({k: v for k, v in told.items() if v})])
+
+
+def of_evaluations(evaluation: GeneratorEvaluation) -> str:
+    """ ", 20 evaluations of the network each", where it is a denoiser's; else nothing."""
+    each = evaluation.evaluations
+    return "" if each is None else f", {number(each)} evaluations of the network each"
 
 
 def repeat(subject: Subject, command: str | None) -> Section:
@@ -194,9 +217,10 @@ def repeat(subject: Subject, command: str | None) -> Section:
     steps = training.get("steps") or last(subject.log, "step")
     seed = training.get("seed", 0)
     data, run, e = shlex.quote(str(source)), shlex.quote(subject.run), subject.evaluation
+    way = f" --steps {e.steps}" if e.steps else ""
     lines = [
         command or f"pushforward train {data} --steps {steps} --seed {seed} --out {run}",
-        f"pushforward sample {run} -n 64 --steps {e.steps} --seed {e.seed} -o {_samples_of(subject)}",
+        f"pushforward sample {run} -n 64{way} --seed {e.seed} -o {_samples_of(subject)}",
         f"pushforward evaluate {run}",
         f"pushforward report {run}",
     ]

@@ -31,6 +31,8 @@ _OFFSET, _POWER = 4.0, 2.0
 _MANY = 25
 """From here on the steps are short enough for order 5."""
 _USUAL_DEVIATION = 0.5
+USUAL_EVALUATIONS = 20
+"""Of the network per sample, where nothing else is asked for."""
 
 
 class Sampling(Protocol):

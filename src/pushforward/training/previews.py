@@ -7,8 +7,8 @@ from pathlib import Path
 from torch import nn
 
 from pushforward.data.format import Format, Kind
-from pushforward.models.diffusion import Diffusion
-from pushforward.models.generator import Generator
+from pushforward.models.denoising import generator_of
+from pushforward.models.family import Denoising, Family
 from pushforward.training.observers import Preview
 
 _STEPS = 10
@@ -19,10 +19,11 @@ def previews(out: Path, form: Format) -> Preview:
     """An observer that draws the same few samples (same noise) at every preview: a PNG grid, or a CSV table."""
 
     def write(model: nn.Module, path: Path) -> None:
-        if not isinstance(model, Diffusion):
+        if not isinstance(model, Family):
             return
         suffix, count = suffix_of(form), _ROWS if form.kind is not Kind.IMAGE else _whole_rounds(form)
-        Generator(model, form).sample(count, steps=_STEPS).save(path.with_name(path.name + suffix))
+        steps = _STEPS if isinstance(model, Denoising) else None
+        generator_of(model, form).sample(count, steps=steps).save(path.with_name(path.name + suffix))
 
     return Preview(out / "previews", write)
 
