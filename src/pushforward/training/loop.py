@@ -17,6 +17,7 @@ from pushforward.training import folder
 from pushforward.training.calibration import steps_in
 from pushforward.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from pushforward.training.ema import using
+from pushforward.training.hooks import ranked_by_validation
 from pushforward.training.memory import peak_memory
 from pushforward.training.monitor import Monitor
 from pushforward.training.observers import Best, Event, JsonLines, Observer
@@ -125,6 +126,7 @@ class _Run:
         self.items, self.total, self.out = validation, total, out
         self.config, self.fixed, self.observers, self.stop, self.notes = config, fixed, observers, stop, notes
         self.monitor = Monitor(stepper.objectives, stepper.place)
+        self.ranked = ranked_by_validation(stepper.model)
         self.taken, self.saved, self.stopping = 0, -1, False
         self.best: Best | None = None
         self.history: list[dict[str, Any]] = []
@@ -203,6 +205,7 @@ class _Run:
 
     def _log(self) -> None:
         losses, norms = self.monitor.means()
+        figures = self.monitor.figures()
         self.monitor.clear()
         speed = self.pace.mark(self.taken)
         rate = learning_rate(
@@ -212,6 +215,7 @@ class _Run:
             lambda o, e: o.step(e),
             losses=losses,
             gradient_norms=norms,
+            figures=figures,
             learning_rate=rate,
             speed=speed,
             seconds_left=(self.total - self.taken) / speed if speed else None,
@@ -219,11 +223,11 @@ class _Run:
         )
 
     def _validate(self) -> bool:
-        """Score the validation split; returns whether it has never been better."""
+        """Score the validation split; returns whether it has never been better (and that says something)."""
         assert self.items is not None
         losses = validate(self.stepper, self.items)
         self.history.append({"step": self.taken, "losses": losses})
-        found = lowest(losses)
+        found = lowest(losses) if self.ranked else None
         improved = found is not None and (self.best is None or found[1] < self.best.value)
         if found and improved:
             self.best = Best(self.taken, found[1], found[0])
@@ -237,8 +241,8 @@ class _Run:
                 self._tell(lambda o, e: o.preview(e, self.stepper.model))
 
     def _best_weights(self) -> str:
-        """The weights to look at now: those that last validated best; before that the longest average."""
-        found = lowest(self.history[-1]["losses"]) if self.history else None
+        """The weights to look at now: those that last validated best; without that the longest average."""
+        found = lowest(self.history[-1]["losses"]) if self.history and self.ranked else None
         return found[0] if found else max((a.name for a in self.stepper.averages), default="model")
 
     # -- checkpoints -----------------------------------------------------------------------------------------------
@@ -269,7 +273,7 @@ class _Run:
 
     def _state(self, pending: dict[str, Any]) -> dict[str, Any]:
         here = self.history[-1] if self.history and self.history[-1]["step"] == self.taken else None
-        value = lowest(here["losses"]) if here else None
+        value = lowest(here["losses"]) if here and self.ranked else None
         return {
             "schema": SCHEMA,
             **self.fixed,

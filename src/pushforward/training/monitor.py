@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,13 +11,13 @@ from torch import Tensor
 
 from pushforward.errors import NumericalError, UserError
 from pushforward.training.place import Place
-from pushforward.training.step import Objective
+from pushforward.training.step import Objective, Taken
 
 _LATEST = 1 << 40  # larger than any step: `_LATEST - step` turns the earliest step into the maximum
 
 
 class Monitor:
-    """Sums of losses and of gradient norms since the last entry of the log, and the first non-finite step."""
+    """Sums of losses, gradient norms and figures since the last entry of the log, and the first non-finite step."""
 
     def __init__(self, objectives: Sequence[Objective], place: Place) -> None:
         self.objectives, self.place = objectives, place
@@ -29,12 +30,13 @@ class Monitor:
         """Begin a new entry of the log."""
         self.count = 0
         self._sums = torch.zeros(len(self.objectives), 2, dtype=self._work, device=self.place.device)
+        self._figures: dict[str, Tensor] = {}
 
-    def record(self, step: int, results: Sequence[tuple[Tensor, Tensor]]) -> None:
-        """Take in what `step` (from 1) gave: for each objective the loss's share and the norms of the gradients."""
-        values = torch.stack([torch.stack((loss, torch.linalg.vector_norm(n))).to(self._work) for loss, n in results])
+    def record(self, step: int, results: Sequence[Taken]) -> None:
+        """Take in what `step` (from 1) gave for each objective."""
+        values = torch.stack([torch.stack((r.loss, torch.linalg.vector_norm(r.norms))).to(self._work) for r in results])
         first = ~torch.isfinite(values).all() & (self._bad == 0)
-        found = [(values[i, 0], norms) for i, (_, norms) in enumerate(results)]
+        found = [(values[i, 0], result.norms) for i, result in enumerate(results)]
         if self._culprit:
             pairs = zip(found, self._culprit, strict=True)
             found = [(torch.where(first, a, c), torch.where(first, b, d)) for (a, b), (c, d) in pairs]
@@ -43,6 +45,9 @@ class Monitor:
         if not self.place.main:
             values[:, 1] = 0  # the norms are the same everywhere: they are summed over steps, not over processes
         self._sums += values
+        for name, figure in (pair for result in results for pair in result.figures.items()):
+            value = figure.to(self._work)
+            self._figures[name] = self._figures[name] + value if name in self._figures else value
         self.count += 1
 
     def check(self, *flags: bool) -> list[bool]:
@@ -73,9 +78,22 @@ class Monitor:
         pairs = list(zip(self.objectives, sums, strict=True))
         return {o.name: s[0] for o, s in pairs}, {o.name: s[1] for o, s in pairs}
 
+    def figures(self) -> dict[str, float | None]:
+        """The mean of each of the model's own figures since `clear`; None where it is not finite."""
+        means = {name: total / max(1, self.count) for name, total in self._totals()}
+        return {name: means[name] if math.isfinite(means[name]) else None for name in sorted(means)}
+
+    def _totals(self) -> list[tuple[str, float]]:
+        if not self._figures:
+            return []
+        sums = self.place.sum(torch.stack(list(self._figures.values()))).tolist()
+        return list(zip(self._figures, sums, strict=True))
+
     def state(self) -> dict[str, Any]:
         """The unfinished entry of the log, to be stored."""
-        return {"count": self.count, "sums": self.place.sum(self._sums).tolist()}
+        sums = self.place.sum(self._sums).tolist()
+        figures = {name: total if math.isfinite(total) else None for name, total in self._totals()}
+        return {"count": self.count, "sums": sums, "figures": figures}
 
     def load(self, state: dict[str, Any]) -> None:
         """Continue an unfinished entry of the log; the main process holds what all had summed."""
@@ -86,5 +104,9 @@ class Monitor:
             raise UserError(
                 f"the stored entry of the log is of {len(sums)} objectives, and there are {len(self._sums)}"
             )
+        for name, total in state.get("figures", {}).items():
+            value = math.nan if total is None else total
+            own = value if self.place.main else 0.0
+            self._figures[name] = torch.tensor(own, dtype=self._work, device=self.place.device)
         if self.place.main:
             self._sums += sums

@@ -37,6 +37,8 @@ class Event:
     losses: Mapping[str, float] = field(default_factory=dict)
     """The mean loss of each objective since the last entry."""
     gradient_norms: Mapping[str, float] = field(default_factory=dict)
+    figures: Mapping[str, float | None] = field(default_factory=dict)
+    """The mean of each of the model's own figures since the last entry; None where it is not finite."""
     learning_rate: float | None = None
     speed: float | None = None
     """Steps per second."""
@@ -103,8 +105,10 @@ class JsonLines(Observer):
         norms = {
             "gradient_norm" if single else f"gradient_norm/{k}": _short(v) for k, v in event.gradient_norms.items()
         }
+        figures = {name: None if value is None else _short(value) for name, value in event.figures.items()}
+        own = {"figures": figures} if figures else {}
         times = {"seconds": round(event.seconds, 3), "speed": _short(event.speed or 0.0), "memory": event.memory}
-        self._append({"step": event.step, **losses, **norms, "learning_rate": event.learning_rate, **times})
+        self._append({"step": event.step, **losses, **norms, **own, "learning_rate": event.learning_rate, **times})
 
     def validation(self, event: Event) -> None:
         losses = {k: None if v is None else _short(v) for k, v in (event.validation or {}).items()}
@@ -181,6 +185,9 @@ class TensorBoard(Observer):
             self._writer.add_scalar(f"loss/{name}", value, event.step)
         for name, value in event.gradient_norms.items():
             self._writer.add_scalar(f"gradient_norm/{name}", value, event.step)
+        for name, figure in event.figures.items():
+            if figure is not None:
+                self._writer.add_scalar(f"figure/{name}", figure, event.step)
         if event.learning_rate is not None:
             self._writer.add_scalar("learning_rate", event.learning_rate, event.step)
 

@@ -35,6 +35,7 @@ class Recipe:
         steps: optimiser steps.
         minutes: wall time, turned into steps once by a short calibration and stored.
         learning_rate: of AdamW, reached after `warmup_steps` and moved by `schedule`.
+        rates: a factor on the learning rate of an objective, by its name; 1 for those that are not named.
         weight_decay: on parameters of two and more axes (not on biases and gains).
         clip_norm: the largest norm of the gradient, or None.
         accumulate: parts into which a step is cut to save memory; the result is the same to rounding.
@@ -58,6 +59,7 @@ class Recipe:
     learning_rate: float = 1e-3
     warmup_steps: int = 100
     schedule: Schedule = field(default_factory=Cosine)
+    rates: Mapping[str, float] = field(default_factory=dict)
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.99)
     clip_norm: float | None = 1.0
@@ -86,6 +88,8 @@ class Recipe:
             _require(name, getattr(self, name), lambda v: 0 < v < float("inf"), "a positive number")
         for name in ("warmup_steps", "weight_decay"):
             _require(name, getattr(self, name), lambda v: 0 <= v < float("inf"), "a number of at least 0")
+        for name, factor in self.rates.items():
+            _require(f"rates[{name!r}]", factor, lambda v: 0 < v < float("inf"), "a positive number")
         _require("betas", self.betas, lambda v: len(v) == 2 and all(0 <= b < 1 for b in v), "two numbers in [0, 1)")
         if len({f"{length:.3f}" for length in self.ema_lengths}) < len(self.ema_lengths):
             raise UserError(f"ema_lengths is {self.ema_lengths}; expected lengths that differ by 0.001 or more.")

@@ -22,8 +22,10 @@ def check_same(checkpoint: Checkpoint, recipe: Recipe, identity: Mapping[str, An
     missing = sorted(_NEEDED - checkpoint.state.keys())
     if missing:
         raise UserError(f"{checkpoint.path} cannot be continued: its state does not say {', '.join(missing)}.")
+    usual = as_plain(Recipe(steps=1))  # what an older version did not know of, it did as is usual now
     stored, given = (
-        {k: v for k, v in r.items() if k not in FREE} for r in (checkpoint.state["recipe"], as_plain(recipe))
+        {k: v for k, v in r.items() if k not in FREE}
+        for r in ({**usual, **checkpoint.state["recipe"]}, as_plain(recipe))
     )
     # What the caller knows the run by says more than the recipe's own names of things.
     found = first_difference(checkpoint.state["identity"], as_plain(identity)) or first_difference(stored, given)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from pushforward.errors import UserError
 from pushforward.numerics.dropout import counted, number_dropouts, uncounted_dropout
 from pushforward.numerics.random import Draws, key, keys
 from pushforward.training.ema import PowerAverage
+from pushforward.training.hooks import Measured, Scheduled, Validated
 from pushforward.training.order import Order, chunks
 from pushforward.training.place import Place
 from pushforward.training.recipe import Recipe
@@ -34,7 +35,7 @@ class Items(Protocol):
 
 
 class Trainable(Protocol):
-    """What the engine asks of a model, which is an `nn.Module` besides."""
+    """What the engine asks of a model, which is an `nn.Module` besides; `hooks` lists what else it may offer."""
 
     def objectives(self) -> Mapping[str, Iterable[nn.Parameter]]:
         """The parameters that each objective trains; one or several that alternate, in order."""
@@ -43,6 +44,17 @@ class Trainable(Protocol):
     def loss(self, objective: str, batch: Batch, draws: Draws) -> Tensor:
         """The loss of each item of a batch: (B,), with randomness from one key per item."""
         ...
+
+
+class Taken(NamedTuple):
+    """What a step gave for one objective, nothing of it read from the device."""
+
+    loss: Tensor
+    """This process's share of the mean loss."""
+    norms: Tensor
+    """Of the gradient of each parameter, before clipping: (P,)."""
+    figures: Mapping[str, Tensor]
+    """This process's share of the mean of each of the model's own figures."""
 
 
 class _Loss(nn.Module):
@@ -109,13 +121,18 @@ class Stepper:
         for name, parameters in trained.items():
             _train_only(trained, name)
             self.objectives.append(Objective(model, name, parameters, recipe, place))
+        unknown = sorted(set(recipe.rates) - set(trained))
+        if unknown:
+            raise UserError(f"rates names {unknown[0]!r}; the objectives of this model are {', '.join(trained)}.")
         self._trained = trained
         everything = {n: p for parameters in trained.values() for n, p in parameters.items()}
         self.averages = [PowerAverage(everything, length) for length in recipe.ema_lengths]
 
     def loss(self, batch: Batch, draws: Draws) -> Tensor:
-        """The first objective's loss of each item as the model stands, outside of training: (B,)."""
+        """What validation measures of each item as the model stands, else the first objective's loss: (B,)."""
         with self.place.precision(), counted(draws.at("dropout")):
+            if isinstance(self.model, Validated):
+                return self.model.validation_loss(batch, draws.at("validation")).float()
             name = self.objectives[0].name
             return cast(Trainable, self.model).loss(name, batch, draws.at(name)).float()
 
@@ -125,23 +142,25 @@ class Stepper:
             for p in self._trained[name].values():
                 p.requires_grad_(True)
 
-    def step(self, number: int, total: int) -> list[tuple[Tensor, Tensor]]:
-        """Take step `number` (from 0); for each objective this process's share of the mean loss, and norms."""
+    def step(self, number: int, total: int) -> list[Taken]:
+        """Take step `number` (from 0); what it gave for each objective."""
         recipe, model = self.recipe, self.model
         model.train()
+        if isinstance(model, Scheduled):
+            model.progress = min(1.0, number / total)
         rate = learning_rate(recipe.learning_rate, recipe.schedule, recipe.warmup_steps, number, total)
         batches = self._batches(number)
         out = []
         for objective in self.objectives:
             if len(self.objectives) > 1:
                 _train_only(self._trained, objective.name)
-            loss = self._gradients(objective, batches)
+            loss, figures = self._gradients(objective, batches)
             norms = _clip(objective.parameters, recipe.clip_norm)
             for group in objective.optimiser.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * recipe.rates.get(objective.name, 1.0)
             objective.optimiser.step()
             objective.optimiser.zero_grad(set_to_none=True)
-            out.append((loss, norms))
+            out.append(Taken(loss, norms, figures))
         for average in self.averages:
             average.update(number + 1)
         return out
@@ -159,9 +178,12 @@ class Stepper:
             out.append((batch, draws, weight))
         return out
 
-    def _gradients(self, objective: Objective, batches: list[tuple[Batch, Draws, float]]) -> Tensor:
-        """Add up the gradients of the mean loss of the whole batch; returns this process's share of that mean."""
+    def _gradients(
+        self, objective: Objective, batches: list[tuple[Batch, Draws, float]]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Add up the gradients of the mean loss of the whole batch; this process's share of that mean, and of figures."""
         share, size = torch.zeros((), device=self.place.device), self.recipe.batch_size
+        figures: dict[str, Tensor] = {}
         for part, (batch, draws, weight) in enumerate(batches):
             with self.place.local(objective.loss, last=part == len(batches) - 1):
                 losses = objective.loss(batch, draws.at(objective.name))
@@ -174,7 +196,11 @@ class Stepper:
                 value = losses.sum() * (weight / size)
                 self.place.accelerator.backward(value * self.place.world)
             share += value.detach()
-        return share
+            if isinstance(self.model, Measured):
+                for name, figure in self.model.figures().items():
+                    part_of_mean = figure.detach().float().mean() * (len(draws) * weight / size)
+                    figures[name] = figures[name] + part_of_mean if name in figures else part_of_mean
+        return share, figures
 
 
 def _trained(model: nn.Module) -> dict[str, dict[str, nn.Parameter]]:
