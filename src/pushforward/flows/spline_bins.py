@@ -90,7 +90,9 @@ def _through(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """θ, the chord's slope, the slopes over it, the value on the other axis and its log-slope, given the bin."""
     chord = lengths[1] / lengths[0]
-    slopes = (functional.softplus(raw + math.log(math.expm1(1 - smallest))) + smallest) / chord
+    one = one_like(place)
+    slopes = functional.softplus(torch.add(raw, one, alpha=math.log(math.expm1(1 - smallest))))
+    slopes = torch.add(slopes, one, alpha=smallest) / chord
     part = ((place - lows[axis]) / lengths[axis]).clamp(0, 1)
     theta = _root(part, slopes).clamp(0, 1) if axis else part
     curve = curve_at(theta, slopes)
@@ -126,13 +128,18 @@ def _steps(device: torch.device) -> Tensor:
 
 
 def curve_at(theta: Tensor, slopes: Tensor) -> Curve:
-    left, right = slopes
-    rest, square = 1 - theta, theta * theta
+    (left, right), one = slopes, one_like(theta)
+    rest, square = one - theta, theta * theta
     product = theta * rest
-    bend = left + right - 2
-    below = torch.addcmul(_one(theta.dtype, theta.device), bend, product)
-    rise = torch.addcmul(torch.addcmul(2 * product, right, square), left, rest * rest)
+    bend = torch.sub(left + right, one, alpha=2)
+    below = torch.addcmul(one, bend, product)
+    rise = torch.addcmul(torch.addcmul(product + product, right, square), left, rest * rest)
     return Curve(rest, product, bend, below, torch.addcmul(square, left, product) / below, rise)
+
+
+def one_like(x: Tensor) -> Tensor:
+    """The number 1 as a tensor: torch casts Python's numbers at every call, which takes as long as the arithmetic."""
+    return _one(x.dtype, x.device)
 
 
 @lru_cache(maxsize=8)

@@ -6,13 +6,14 @@ log dx/dy is −log F_x; so one set of derivatives, those of F and L = log F_x, 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pushforward.flows.spline_bins import Bin, cumulation, curve_at, mapped_plainly, mapped_unrolled
+from pushforward.flows.spline_bins import Bin, cumulation, curve_at, mapped_plainly, mapped_unrolled, one_like
 
 
 def mapped(place: Tensor, parameters: Tensor, axis: int, smallest: float) -> tuple[Tensor, Tensor]:
@@ -64,6 +65,10 @@ class _Mapped(torch.autograd.Function):
         return *torch.func.jvp(plain, primals, tangents)[1], *[None] * len(Bin._fields)
 
 
+# torch looks the signature up at every call, by inspection, unless it is written down.
+vars(_Mapped.forward)["__signature__"] = inspect.signature(_Mapped.forward)
+
+
 def _plain(axis: int, smallest: float) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
     return lambda place, parameters: mapped_plainly(place, parameters, axis, smallest)[:2]
 
@@ -72,11 +77,12 @@ def _adjoint(found: Bin, value: Tensor, log: Tensor, axis: int, smallest: float)
     """The adjoints of the numbers (M,) and of the parameters (3·bins − 1, M)."""
     theta, (left, right), (width, height) = found.theta, found.slopes, found.lengths
     curve = curve_at(theta, found.slopes)
-    inverse = 1 / curve.below
+    inverse = curve.below.reciprocal()
     log = -log if axis else log
     # The adjoint of θ through L, then through F.
     lean = curve.bend * (curve.rest - theta)
-    over, under = log / curve.rise, 2 * log * inverse
+    over, under = log / curve.rise, log * inverse
+    under = under + under
     by_theta = over * (right - left - lean) - under * lean
     speed = curve.rise * inverse * inverse
     if axis:
@@ -109,7 +115,8 @@ def _to_parameters(found: Bin, lows: Tensor, lengths: Tensor, slopes: Tensor, sm
     matrix = cumulation(bins, smallest, knots.dtype, knots.device)
     # softplus′(raw) = 1 − e^(−softplus(raw)); the slopes at the two ends are no parameters: the left one's row is
     # written over, the right one's cut off.
-    slopes = slopes * -torch.expm1(smallest - found.slopes * found.chord)
+    falling = torch.addcmul(one_like(slopes) * smallest, found.slopes, found.chord, value=-1)
+    slopes = slopes * torch.expm1(falling).neg_()
     whole = lows.new_zeros(3 * bins, samples).scatter_(0, found.ends + (2 * bins - 1), slopes)
     whole[: 2 * bins] = torch.bmm(matrix.mT, knots).mul_(found.share).reshape(2 * bins, samples)
     return whole[:-1]
