@@ -56,6 +56,10 @@ class Posterior(Protocol):
         """The same with every parameter of q held fixed: gradients flow through z alone."""
         ...
 
+    def pairwise(self, z: Tensor, raw: Tensor) -> Tensor:
+        """log q(z_i | x_j) of latents (B, latent) under the densities of rows (K, outputs): (B, K)."""
+        ...
+
     def centre(self, raw: Tensor) -> Tensor:
         """One z in the middle of q, without randomness: (B, latent)."""
         ...
@@ -105,6 +109,11 @@ class Diagonal:
     def held_log_prob(self, z: Tensor, raw: Tensor) -> Tensor:
         return self.log_prob(z, raw.detach())
 
+    def pairwise(self, z: Tensor, raw: Tensor) -> Tensor:
+        mean, s = self._read(raw)
+        noise = (z[:, None] - mean) * (-s).exp()
+        return _normal(noise) - s.sum(1)
+
     def centre(self, raw: Tensor) -> Tensor:
         return self._read(raw)[0]
 
@@ -143,6 +152,12 @@ class FullCovariance:
 
     def held_log_prob(self, z: Tensor, raw: Tensor) -> Tensor:
         return self.log_prob(z, raw.detach())
+
+    def pairwise(self, z: Tensor, raw: Tensor) -> Tensor:
+        mean, s, factor = self._read(raw)
+        columns = (z[:, None] - mean).permute(1, 2, 0)
+        noise = torch.linalg.solve_triangular(factor, columns, upper=False).permute(2, 0, 1)
+        return _normal(noise) - s.sum(1)
 
     def centre(self, raw: Tensor) -> Tensor:
         return self._read(raw)[0]
@@ -194,6 +209,10 @@ class FlowPosterior(nn.Module):
         z0, log_det = functional_call(self.bijection, held, (z, context))
         return self.start.log_prob(z0, raw) + log_det
 
+    def pairwise(self, z: Tensor, raw: Tensor) -> Tensor:
+        count, others = len(z), len(raw)
+        return self.log_prob(z.repeat_interleave(others, 0), raw.repeat(count, 1)).view(count, others)
+
     def centre(self, raw: Tensor) -> Tensor:
         raw, context = self._read(raw)
         return self.bijection.inverse(self.start.centre(raw), context)[0]
@@ -212,11 +231,5 @@ def iaf_posterior(latent: int, transforms: int = 2, hidden: Sequence[int] = HIDD
     return FlowPosterior(Inverse(autoregressive(latent, Affine(), transforms, hidden, context)), latent, context)
 
 
-def pairwise(posterior: Posterior, z: Tensor, raw: Tensor) -> Tensor:
-    """log q(z_i | x_j) of latents (B, latent) under the densities of rows (K, outputs): (B, K)."""
-    count, others = len(z), len(raw)
-    return posterior.log_prob(z.repeat_interleave(others, 0), raw.repeat(count, 1)).view(count, others)
-
-
 def _normal(noise: Tensor) -> Tensor:
-    return -0.5 * (noise * noise).sum(1) - noise.shape[1] * HALF_LOG_TAU
+    return -0.5 * (noise * noise).sum(-1) - noise.shape[-1] * HALF_LOG_TAU

@@ -17,7 +17,7 @@ from pushforward.flows.bases import Mixture
 from pushforward.flows.builders import HIDDEN, realnvp
 from pushforward.flows.flow import Flow
 from pushforward.numerics.random import Draws, key, keys, normal
-from pushforward.vae.posteriors import Posterior, check_latent, pairwise
+from pushforward.vae.posteriors import Posterior, check_latent
 
 
 class Prior(Protocol):
@@ -83,7 +83,7 @@ class Posteriors:
     log_weights: Tensor
 
     def log_prob(self, z: Tensor) -> Tensor:
-        log_joint = pairwise(self.posterior, z, self.raw) + torch.log_softmax(self.log_weights, 0)
+        log_joint = self.posterior.pairwise(z, self.raw) + torch.log_softmax(self.log_weights, 0)
         return log_joint.logsumexp(1)
 
     def sample(self, draws: Draws) -> Tensor:
