@@ -1,0 +1,111 @@
+"""A measurement bound to a batch: y = A x + σ_y n in the state's precision, as a whole and in components."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pushforward.errors import UserError
+from pushforward.inverse.likelihoods.gaussian import Gaussian
+from pushforward.inverse.likelihoods.likelihood import Likelihood, normal_like
+from pushforward.inverse.operators.operator import LinearOperator
+from pushforward.inverse.operators.singular import SingularSystem, inverse
+from pushforward.numerics.broadcast import Scalar, expand
+from pushforward.numerics.random import Draws
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """y = A x + σ_y n for the items of one batch. `sigma` is a float, or a tensor (B,) on the state's device."""
+
+    operator: LinearOperator
+    y: Tensor
+    sigma: Scalar
+
+    @staticmethod
+    def of(likelihood: Likelihood, x: Tensor) -> Measured:
+        """The measurement of items like `x` (B, …). Raises UserError unless it is linear with Gaussian noise."""
+        if not isinstance(likelihood, Gaussian):
+            raise UserError(
+                f"a method that moves the state needs a linear operator with Gaussian noise, and a "
+                f"{type(likelihood).__name__} likelihood was given: use a rule that bends the denoiser, with Guidance"
+            )
+        white = likelihood.whitened()
+        operator = white.linear
+        y = white.given(operator(x))
+        y = y if len(y) == len(x) else y.expand(len(x), *y.shape[1:])
+        sigma = white.sigma
+        if isinstance(sigma, Tensor):
+            sigma = sigma.to(x.device, x.dtype) if sigma.ndim else float(sigma)
+        return Measured(operator, y, sigma)
+
+    @property
+    def variance(self) -> Scalar:
+        """σ_y²."""
+        return self.sigma**2
+
+    @property
+    def noiseless(self) -> bool:
+        """Whether σ_y = 0 for every item; known without asking the device."""
+        return not isinstance(self.sigma, Tensor) and self.sigma == 0
+
+    def residual(self, x: Tensor) -> Tensor:
+        """y − A x, zero where nothing was measured."""
+        return self.operator.measured(self.y - self.operator(x))
+
+    def gain(self, residual: Tensor, variance: Scalar, noise: Scalar) -> Tensor:
+        """v A* (v A A* + noise)⁻¹ residual: the mean's change when x ~ N(m, v I) is measured with this noise."""
+        moved = self.operator.gain(residual, variance, noise)
+        return expand(variance, moved) * moved
+
+    def noise(self, draws: Draws) -> Tensor:
+        """Standard normals of the shape of y."""
+        return self.operator.measured(normal_like(self.y, draws))
+
+    def pseudo_inverse(self) -> Tensor:
+        """A⁺ y."""
+        return self.operator.pseudo_inverse(self.y)
+
+    def components(self, x: Tensor, method: str) -> Components:
+        """The measurement in the right singular vectors. Raises UserError where there is no singular system."""
+        system = self.operator.svd(tuple(x.shape[1:]))
+        if system is None:
+            raise UserError(
+                f"{method} needs the singular system of the operator, and {type(self.operator).__name__} has none: "
+                "make a small one dense by Matrix.of(operator, shape), or choose a method that solves linear systems, "
+                "such as ProjectedScore"
+            )
+        return Components.of(system, self, x)
+
+
+@dataclass(frozen=True, eq=False)
+class Components:
+    """ȳ = U* y / s, which is V* x + N(0, (σ_y/s)²), component by component; what has s = 0 is not `seen`."""
+
+    system: SingularSystem
+    y: Tensor
+    noise: Tensor
+    """σ_y/s, and 0 where nothing is seen: (1 or B, …)."""
+    seen: Tensor
+    exact: bool
+    """Whether some item may have been measured without noise."""
+
+    @staticmethod
+    def of(system: SingularSystem, measured: Measured, x: Tensor) -> Components:
+        s = system.values(measured.y)
+        parts = system.u.adjoint(measured.y)
+        per = inverse(s)
+        sigma = measured.sigma
+        noise = per * (sigma if not isinstance(sigma, Tensor) else sigma.reshape(-1, *[1] * (s.ndim - 1)))
+        exact = bool((torch.as_tensor(sigma) == 0).any())
+        return Components(system, per * parts, noise, s > 0, exact)
+
+    def project(self, x: Tensor) -> Tensor:
+        """V* x."""
+        return self.system.v.adjoint(x)
+
+    def embed(self, change: Tensor) -> Tensor:
+        """V c for the seen components of c."""
+        return self.system.v(torch.where(self.seen, change, 0))

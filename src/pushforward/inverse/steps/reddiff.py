@@ -1,0 +1,100 @@
+"""Regularisation by denoising diffusion (RED-diff: Mardani et al. 2024): an optimiser over x, no network gradients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pushforward.denoisers.denoiser import Denoiser
+from pushforward.errors import UserError
+from pushforward.inverse.likelihoods.likelihood import Likelihood, Measurement
+from pushforward.numerics.random import Draws
+from pushforward.paths.gaussian import Level
+from pushforward.paths.grids import Grid, UniformLogSNR
+from pushforward.samplers.step import Observer, Progress
+
+DESCENDING = UniformLogSNR(to_clean=False)
+
+
+@dataclass
+class Adam:
+    """Adam (Kingma & Ba 2015), element by element, so that no item knows of its neighbours."""
+
+    rate: float
+    betas: tuple[float, float] = (0.9, 0.99)
+    steps: int = 0
+    mean: Tensor | None = None
+    square: Tensor | None = None
+
+    def descend(self, x: Tensor, gradient: Tensor) -> Tensor:
+        """x less the rate times the normalised gradient."""
+        first, second = self.betas
+        if self.mean is None or self.square is None:
+            self.mean, self.square = torch.zeros_like(x), torch.zeros_like(x)
+        self.steps += 1
+        self.mean = self.mean.lerp(gradient, 1 - first)
+        self.square = self.square.lerp(gradient.square(), 1 - second)
+        size = (self.square / (1 - second**self.steps)).sqrt().add_(1e-8)
+        return x - self.rate / (1 - first**self.steps) * self.mean / size
+
+
+@dataclass(frozen=True)
+class REDDiff:
+    """min_μ −log p(y | μ) + w Σ_t KL(N(α μ, σ²) ‖ p_t), one level of descending noise per step of Adam.
+
+    The gradient of the second term is (α/σ)(E[z | x_t] − z) at x_t = α μ + σ z. The answer is a mode: the spread of its
+    draws is the optimiser's noise, not that of the posterior. Any likelihood of a measurement, linear or not.
+    `published` weighs ‖y − h(μ)‖²/2 per measured number against λ(σ/α)(E[z | x_t] − z) per coordinate, σ_y unknown.
+    """
+
+    rate: float = 0.1
+    weight: float = 1.0
+    modelled: bool = True
+    grid: Grid = DESCENDING
+
+    def __post_init__(self) -> None:
+        if not (self.rate > 0 and self.weight > 0):
+            raise UserError(f"the rate and the weight of RED-diff are above 0; got {self.rate} and {self.weight}")
+
+    @staticmethod
+    def published(rate: float = 0.1, weight: float = 0.25) -> REDDiff:
+        """Rate 0.1 to 0.5, λ = 0.25; 100 to 1000 evaluations."""
+        return REDDiff(rate, weight, False)
+
+    def restore(
+        self,
+        denoiser: Denoiser,
+        likelihood: Likelihood,
+        x: Tensor,
+        evaluations: int,
+        draws: Draws,
+        observe: Observer | None = None,
+        /,
+    ) -> Tensor:
+        """One draw for each row of the batch; see `Method`."""
+        if not isinstance(likelihood, Measurement):
+            raise UserError(f"RED-diff descends from a measurement; a {type(likelihood).__name__} likelihood has none")
+        path = denoiser.path
+        levels = self.grid(path, evaluations - 1) if evaluations > 1 else (path.level(path.t_max),)
+        y = likelihood.given(likelihood.operator(x))
+        mu = likelihood.operator.pseudo_inverse(y).to(x.dtype)
+        mu = mu.expand(x.shape).clone()
+        optimiser = Adam(self.rate)
+        for i, level in enumerate(levels):
+            z = draws.at(i).normal_like(x)
+            estimate = denoiser.estimate(path.mix(mu, z, level), level)
+            gradient = self._gradient(likelihood, mu, estimate.noise - z, level)
+            mu = optimiser.descend(mu, gradient)
+            if observe:
+                observe(Progress(i + 1, len(levels), level, mu, estimate))
+        return mu
+
+    def _gradient(self, likelihood: Measurement, mu: Tensor, surprise: Tensor, level: Level) -> Tensor:
+        if self.modelled:
+            return self.weight * (level.alpha / level.sigma) * surprise - likelihood.gradient(mu)
+        residual = likelihood.residual(mu)
+        fit = likelihood.operator.vjp(mu, residual) / residual[0].numel()
+        ratio = min(level.ratio, 1e4)  # σ/α is infinite where nothing of the data is left
+        return self.weight * ratio / mu[0].numel() * surprise - fit
