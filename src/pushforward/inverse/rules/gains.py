@@ -40,11 +40,13 @@ def as_linear(likelihood: Likelihood, rule: str) -> Gaussian:
 
 
 def mean_square(operator: LinearOperator, like: Tensor, measured: Tensor) -> Tensor:
-    """tr(A A*) per measured number, (1 or B,), for items like `like`; from four counted probes."""
+    """tr(A A*) per measured number, (1 or B,), for items like `like`; from four counted probes of ±1."""
     size = tuple(like.shape[1:])
     kept: dict[Shape, Tensor] = operator.__dict__.setdefault("_mean_squares", {})
     if size not in kept:
-        probes = [noise_like(operator.zeros(size), "mean square", i) for i in range(4)]
+        zeros = operator.zeros(size)
+        # The same for all items, so that none depends on its place in the batch.
+        probes = [noise_like(zeros[:1], "mean square", i).sgn().expand_as(zeros) for i in range(4)]
         kept[size] = torch.stack([squares(operator(probe)) for probe in probes]).mean(0)
     return kept[size].to(measured) / measured
 
