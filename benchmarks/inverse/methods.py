@@ -14,7 +14,6 @@ from pushforward.inverse import (
     Method,
     PiGDM,
     PlugIn,
-    Proximal,
     ScoreALD,
     isotropic_variance,
 )
@@ -48,7 +47,7 @@ METHODS: dict[str, Entry] = {
     "MMPS": Entry(Guidance(MMPS()), 50),
     "MMPS, ancestral": Entry(ancestral(MMPS()), 100),
     "MMPS, 1 iteration": Entry(Guidance(MMPS(1)), 50),
-    "MMPS, solved": Entry(Guidance(MMPS(64, 1e-8)), 50),
+    "MMPS, solved": Entry(Guidance(MMPS(24, 1e-5)), 50),
     "TMPD, ancestral": Entry(ancestral(TMPD()), 100),
     "TMPD, published, ancestral": Entry(ancestral(TMPD(None)), 100),
     "DPS, ζ = 1, ancestral": Entry(ancestral(DPS()), 400),

@@ -94,9 +94,9 @@ class Problem:
 class Score:
     """How far draws are from the exact posterior, averaged over the pairs.
 
-    `error`: ‖mean − exact mean‖/√tr C, about 1/√S for exact draws. `distance`: sliced Wasserstein distance above that of
-    exact draws, in posterior deviations per pixel. `variance`: tr of the draws' covariance over tr C. `coverage`: of the
-    true pixels by the central 90 % of the draws. `chi2`: of the draws, (‖y − A x‖/σ)²/m.
+    `error`: ‖mean − exact mean‖/√tr C, about 1/√S for exact draws. `distance`: sliced Wasserstein distance above that
+    of exact draws, in posterior deviations per pixel. `variance`: tr of the draws' covariance over tr C. `coverage`: of
+    the true pixels by the central 90 % of the draws. `chi2`: of the draws, (‖y − A x‖/σ)²/m.
     """
 
     error: float
