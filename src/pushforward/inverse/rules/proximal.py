@@ -95,12 +95,14 @@ def proximal_point(energy: Energy, mean: Tensor, variance: Scalar, iterations: i
     lowest, recent, step = value, [value], var
     bound = tolerance**2 * mean[0].numel()
     for _ in range(iterations):
-        if bool((var * squares(gradient) <= bound).all()):
+        active = var * squares(gradient) > bound
+        if not bool(active.any()):
             break
         trial = x - expand(step, x) * gradient
         new, slope = _objective(energy, trial, mean, var)
         ceiling = torch.stack(recent).amax(0)
-        taken = new <= ceiling - 1e-4 * step * squares(gradient)
+        # An item that is done stays where it is while the others go on.
+        taken = active & (new <= ceiling - 1e-4 * step * squares(gradient))
         moved, turned = trial - x, slope - gradient
         along = dots(moved, turned)
         # 1/r² bounds the curvature from below where the energy is convex, so steps are never above r².
