@@ -123,6 +123,16 @@ def test_the_grid_is_uniform_in_the_power_of_its_coordinate(power):
     assert levels[-2].ratio == pytest.approx(0.01)
 
 
+def test_the_onset_makes_the_first_steps_shorter_and_the_last_ones_the_same():
+    """u = (1 + (c/ρ)^p)^{−1/(pq)}: the gap to the start goes like ρ^{−p}, the levels near the end like ρ^{1/q}."""
+    levels = ShiftedLogGrid(8.0, 0.01, 3.0, onset=0.7)(EDM(), 12)
+    u = [(1 + (8.0 / level.ratio) ** 0.7) ** (-1 / 2.1) for level in levels[:-1]]
+    assert u == pytest.approx(torch.linspace(u[0], u[-1], 12, dtype=torch.float64).tolist(), abs=1e-9)
+    plain = ShiftedLogGrid(8.0, 0.01, 3.0)(EDM(), 12)
+    assert levels[1].ratio > 1.1 * plain[1].ratio
+    assert levels[-3].ratio / levels[-2].ratio == pytest.approx(plain[-3].ratio / plain[-2].ratio, rel=0.1)
+
+
 def test_a_large_power_is_the_logarithm():
     powers, logs = (ShiftedLogGrid(8.0, 0.01, q)(EDM(), 12) for q in (1e6, math.inf))
     assert [a.ratio for a in powers[:-1]] == pytest.approx([b.ratio for b in logs[:-1]], rel=1e-4)

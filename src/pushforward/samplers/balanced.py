@@ -46,26 +46,29 @@ def _check_positive(of: str, **values: float) -> None:
 class ShiftedLogGrid:
     """n levels uniform in u from t_max to ρ = max(`end`, that of t_min), then clean data: n steps.
 
-    u = −log(1 + c/ρ), or (1 + c/ρ)^{−1/q} with a finite `power` q: like ρ^{1/q} (Karras et al. 2022) where ρ is far
-    below c, so that the steps are shorter where modes part than where each of them is resolved.
+    u = −log(1 + (c/ρ)^p)/p, or (1 + (c/ρ)^p)^{−1/(pq)} with a finite `power` q: like ρ^{1/q} (Karras et al. 2022) where
+    ρ is far below c, so that the steps are shorter where modes part than where each of them is resolved; far above c
+    like −ρ^{−p}, where an `onset` p below 1 makes the first steps short, which have few values to interpolate.
     """
 
     offset: float
     end: float = 0.0
     power: float = math.inf
+    onset: float = 1.0
 
     def __post_init__(self) -> None:
-        _check_positive("grid", offset=self.offset, power=self.power)
+        _check_positive("grid", offset=self.offset, power=self.power, onset=self.onset)
 
     def __call__(self, path: GaussianPath, steps: int, /) -> tuple[Level, ...]:
         n = check_steps(steps)
         first, last = path.level(path.t_max), path.level(path.t_min)
         end = max(float(last.ratio), min(self.end, float(first.ratio) / 2))
-        ratios = np.array([min(float(first.ratio), _FARTHEST), end])
-        ends = shifted(ratios, self.offset, self.power).tolist()
+        powers = (np.array([min(float(first.ratio), _FARTHEST), end]) / self.offset) ** self.onset
+        power = self.power * self.onset
+        ends = shifted(powers, 1.0, power).tolist()
         inside = torch.linspace(ends[0], ends[1], max(n, 2), dtype=torch.float64)[1:]
-        exponents = -inside if math.isinf(self.power) else -self.power * torch.log(inside)  # log(1 + c/ρ)
-        times = path.time(torch.log(torch.expm1(exponents)) - math.log(self.offset))
+        exponents = -inside if math.isinf(power) else -power * torch.log(inside)  # log(1 + (c/ρ)^p)
+        times = path.time(torch.log(torch.expm1(exponents)) / self.onset - math.log(self.offset))
         return (first, *path.levels(times)[: n - 1], CLEAN)
 
 

@@ -2,16 +2,17 @@
 
 Probability flow by `BalancedMultistep`, one evaluation per step, of order 4 and from 25 evaluations on of order 5. With
 s the data's standard deviation and n the evaluations, nodes are uniform in (1 + 6 s/ρ)^{−1/3} from t_max down to
-ρ = max(ρ_min, s/(2n), 5 s/n²), F is interpolated in (1 + 4 s/ρ)^{−1/2}, and one step more goes to clean data by
-extrapolation in ρ. The offset 6 s spends one evaluation, not several, where ρ is far above the data; the power 3 makes
-the steps short where modes part and single samples go astray; the end follows the step: with few of them, a last gap
-costs less than the nodes to fill it would.
+ρ = max(ρ_min, 5 s/n²), F is interpolated in (1 + 4 s/ρ)^{−1/2}, and one step more goes to clean data by extrapolation
+in ρ. The offset 6 s spends one evaluation, not several, where ρ is far above the data; the power 3 makes the steps
+short where modes part and single samples go astray; the end follows the step: with few of them, a last gap costs less
+than the nodes to fill it would. With many, what sends a sample astray are the first steps, which are of low order: the
+onset 0.8 makes them shorter, and the offsets are 5 s and 2 s.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -26,13 +27,22 @@ from pushforward.paths.grids import Grid
 from pushforward.samplers.balanced import BalancedMultistep, ShiftedLogGrid
 from pushforward.samplers.step import Finish, Observer, Step, simulate, steps_for
 
-_GRID_OFFSET, _GRID_POWER = 6.0, 3.0
-_OFFSET, _POWER = 4.0, 2.0
 _MANY = 25
 """From here on the steps are short enough for order 5."""
+_GRID_POWER, _POWER = 3.0, 2.0
+_END = 5.0
 _USUAL_DEVIATION = 0.5
 USUAL_EVALUATIONS = 20
 """Of the network per sample, where nothing else is asked for."""
+
+
+class _Rule(NamedTuple):
+    """Offsets are in units of the data's standard deviation."""
+
+    order: int
+    grid_offset: float
+    onset: float
+    offset: float
 
 
 class Sampling(Protocol):
@@ -69,10 +79,12 @@ def default_sampler(path: GaussianPath, evaluations: int, sigma_data: float = _U
     """
     if evaluations < 1:
         raise UserError(f"sampling takes at least one evaluation of the network; got {evaluations}")
-    order = 5 if evaluations >= _MANY else 4
-    step = BalancedMultistep(order, sigma_data, _OFFSET * sigma_data, power=_POWER)
-    end = sigma_data * max(0.5 / evaluations, 5 / evaluations**2)
-    return Sampler(step, ShiftedLogGrid(_GRID_OFFSET * sigma_data, end, _GRID_POWER))
+    rule = _Rule(5, 5.0, 0.8, 2.0) if evaluations >= _MANY else _Rule(4, 6.0, 1.0, 4.0)
+    end = _END * sigma_data / evaluations**2
+    return Sampler(
+        BalancedMultistep(rule.order, sigma_data, rule.offset * sigma_data, power=_POWER),
+        ShiftedLogGrid(rule.grid_offset * sigma_data, end, _GRID_POWER, rule.onset),
+    )
 
 
 def deviation(denoiser: Denoiser) -> float:
