@@ -60,6 +60,7 @@ class VAE(Family):
         self.encoder, self.decoder, self.posterior, self.likelihood = encoder, decoder, posterior, likelihood
         self.prior = StandardGaussian((posterior.latent,)) if prior is None else prior
         self.bound, self.noise = bound, noise
+        self._figures: Mapping[str, Tensor] = {}
 
     # -- what is trained -------------------------------------------------------------------------------------------
 
@@ -69,7 +70,13 @@ class VAE(Family):
 
     def loss(self, objective: str, batch: Batch, draws: Draws) -> Tensor:
         """The negative bound of each item in nats, summed over its coordinates: (B,)."""
-        return self.bound(self.joint(batch.values, self.labels_of(batch)), draws, training=self.training)
+        found = self.bound(self.joint(batch.values, self.labels_of(batch)), draws, training=self.training)
+        self._figures = found.figures
+        return found.nats
+
+    def figures(self) -> Mapping[str, Tensor]:
+        """What the last loss was made of, (B,) each: the log shows whether the divergence collapses."""
+        return self._figures
 
     def terms(self, x: Tensor, labels: Tensor | None, draws: Draws) -> Terms:
         """log p(x | z) and KL(q ‖ p) apart, each (B,) and (B, parts), with one draw of z."""
@@ -118,7 +125,7 @@ class VAE(Family):
     def density(self, x: Tensor, labels: Tensor | None, draws: Draws) -> Density:
         """`log_prob_bound` with EVIDENCE_SAMPLES draws, and what it is."""
         value, error = self.log_prob_bound(x, labels, draws)
-        return Density(value, error, f"importance sampling, {EVIDENCE_SAMPLES} draws", "a lower bound of the model's")
+        return Density(value, error, f"importance sampling, {EVIDENCE_SAMPLES} draws", "the model, bounded from below")
 
     def encode(self, x: Tensor, labels: Tensor | None = None, draws: Draws | None = None) -> Tensor:
         """z (B, latent): the middle of q(z | x), or a draw of it where draws are given."""

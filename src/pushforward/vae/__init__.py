@@ -1,6 +1,6 @@
 """Latent-variable models: posteriors, priors, likelihoods of a decoder, the evidence bound and what sharpens it."""
 
-from pushforward.vae.bounds import Bound, Elbo, Importance, log_mean
+from pushforward.vae.bounds import Bound, Elbo, Importance, Loss, log_mean
 from pushforward.vae.importance import Evidence, evidence
 from pushforward.vae.joint import Joint, Terms
 from pushforward.vae.likelihoods import (
@@ -17,6 +17,7 @@ from pushforward.vae.likelihoods import (
 )
 from pushforward.vae.posteriors import Diagonal, FlowPosterior, FullCovariance, Posterior, iaf_posterior
 from pushforward.vae.priors import Prior, VampPrior, aggregate, flow_prior, mixture_prior
+from pushforward.vae.quantiser import Quantised, VectorQuantiser
 
 __all__ = [
     "LOGISTIC",
@@ -35,11 +36,14 @@ __all__ = [
     "Importance",
     "Joint",
     "Likelihood",
+    "Loss",
     "Posterior",
     "Prior",
+    "Quantised",
     "SharedScale",
     "Terms",
     "VampPrior",
+    "VectorQuantiser",
     "aggregate",
     "evidence",
     "flow_prior",

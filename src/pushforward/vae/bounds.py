@@ -7,8 +7,9 @@ tells progress: no warm-up, no free bits.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -18,11 +19,18 @@ from pushforward.numerics.random import Draws
 from pushforward.vae.joint import Joint
 
 
+class Loss(NamedTuple):
+    """What is descended, in nats (B,), and what else a log should tell of it, (B,) each, without gradients."""
+
+    nats: Tensor
+    figures: Mapping[str, Tensor]
+
+
 class Bound(Protocol):
     """An upper bound of −log p(x) that is minimised."""
 
-    def __call__(self, joint: Joint, draws: Draws, *, training: bool) -> Tensor:
-        """The loss of each item: (B,)."""
+    def __call__(self, joint: Joint, draws: Draws, *, training: bool) -> Loss:
+        """The loss of each item."""
         ...
 
 
@@ -47,13 +55,14 @@ class Elbo:
             if not 0 <= value < math.inf:
                 raise UserError(f"{name} of an evidence bound must be a number of at least 0; got {value}.")
 
-    def __call__(self, joint: Joint, draws: Draws, *, training: bool) -> Tensor:
+    def __call__(self, joint: Joint, draws: Draws, *, training: bool) -> Loss:
         terms = joint.terms(draws)
         divergence = terms.divergence
+        figures = {"log_likelihood": terms.log_likelihood.detach(), "divergence": divergence.detach().sum(1)}
         if training and self.free_bits:
             divergence = self._floored(divergence, joint.posterior.latent)
         weight = self.weight(draws.index) if training else self.beta
-        return weight * divergence.sum(1) - terms.log_likelihood
+        return Loss(weight * divergence.sum(1) - terms.log_likelihood, figures)
 
     def weight(self, index: Tensor) -> Tensor | float:
         """β(n) of the items with these numbers (B,), counted from the start of the training."""
@@ -83,18 +92,24 @@ class Importance:
         if self.samples < 1:
             raise UserError(f"An importance-weighted bound needs at least one draw; got {self.samples}.")
 
-    def __call__(self, joint: Joint, draws: Draws, *, training: bool) -> Tensor:
+    def __call__(self, joint: Joint, draws: Draws, *, training: bool) -> Loss:
         numbers = range(self.samples)
         if not (self.doubly and torch.is_grad_enabled()):
-            return -log_mean(joint.log_weights(draws, numbers))
+            log_w = joint.log_weights(draws, numbers)
+            return Loss(-log_mean(log_w), _figures(log_w))
         z, log_w = joint.held_log_weights(draws, numbers)
         share = torch.softmax(log_w.detach(), 0)
         # what reaches z is weighed a second time on its way to the encoder; the decoder and the prior are not
         z.register_hook(lambda gradient: gradient * share.reshape(-1, 1))
         value, carrier = log_mean(log_w.detach()), (share * log_w).sum(0)
-        return -(value + carrier - carrier.detach())
+        return Loss(-(value + carrier - carrier.detach()), _figures(log_w))
 
 
 def log_mean(log_w: Tensor) -> Tensor:
     """log (1/k) Σ_j w_j: (k, B) -> (B,). Not the mean of the logarithms, which is the evidence bound whatever k is."""
     return log_w.logsumexp(0) - math.log(len(log_w))
+
+
+def _figures(log_w: Tensor) -> dict[str, Tensor]:
+    """How many of the k draws count: 1/Σ ŵ_j²."""
+    return {"effective_draws": 1 / torch.softmax(log_w.detach(), 0).square().sum(0)}

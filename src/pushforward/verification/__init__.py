@@ -9,6 +9,7 @@ from types import ModuleType
 
 from pushforward.verification import (
     ancestral,
+    autoencoders,
     bound,
     estimates,
     forward,
@@ -25,6 +26,7 @@ from pushforward.verification.check import Check, Finding, Row
 TOPICS: tuple[ModuleType, ...] = (
     likelihood,
     forward,
+    autoencoders,
     bound,
     estimates,
     score_matching,

@@ -195,12 +195,12 @@ def gradient_of_value(bound: Importance | None = None) -> float:
     raw, under = _small()
     bound, draws = bound or Importance(5, doubly=False), Draws.of(0, range(4))
     free = raw.clone().requires_grad_()
-    found = torch.autograd.grad(bound(under(free), draws, training=True).sum(), free)[0]
+    found = torch.autograd.grad(bound(under(free), draws, training=True).nats.sum(), free)[0]
     error, step = 0.0, 1e-5
     for i, j in ((0, 0), (1, 1), (2, 2), (3, 3)):
         shift = torch.zeros_like(raw)
         shift[i, j] = step
-        up, down = (float(bound(under(raw + s), draws, training=True).sum()) for s in (shift, -shift))
+        up, down = (float(bound(under(raw + s), draws, training=True).nats.sum()) for s in (shift, -shift))
         error = largest(error, float(found[i, j]) - (up - down) / (2 * step))
     return error
 
@@ -215,7 +215,7 @@ def doubly(bound: Importance | None = None, copies: int = 4000) -> Finding:
         free = many.clone().requires_grad_()
         joint = model.joint(x)
         joint = Joint(free, joint.posterior, joint.prior, joint.log_likelihood)
-        return torch.autograd.grad(rule(joint, Draws.of(0, range(copies)), training=True).sum(), free)[0]
+        return torch.autograd.grad(rule(joint, Draws.of(0, range(copies)), training=True).nats.sum(), free)[0]
 
     plain, other = gradient(Importance(5, doubly=False)), gradient(bound or Importance(5, doubly=True))
     difference = plain - other
@@ -279,7 +279,7 @@ def summed(bound: Elbo | None = None) -> float:
     x = WORLD.items(3)
     model = WORLD.model(full=False)
     noise = double(0.3, -1.2, 0.5, 0.9, -0.4, 0.1).reshape(3, 2)
-    found = (bound or Elbo())(model.joint(x), Given(noise), training=True)
+    found = (bound or Elbo())(model.joint(x), Given(noise), training=True).nats
     sd = np.diag(WORLD.precision) ** -0.5
     mean = x.numpy() @ WORLD.posterior_mean.T
     rest = x.numpy() - (mean + sd * noise.numpy()) @ LOADINGS.T
