@@ -50,7 +50,7 @@ class DDNMStep:
         free = renewed(estimate, move, noise)
         if self.components is None:
             mean = estimate.mean
-            return free + move.alpha * self.measured.gain(self.measured.residual(mean), 1.0, 0.0), None
+            return free + move.alpha * self.measured.solution(self.measured.residual(mean)), None
         return free + self._change(self.components, estimate.mean, noise, move), None
 
     def _change(self, known: Components, mean: Tensor, noise: Tensor | None, move: Move) -> Tensor:

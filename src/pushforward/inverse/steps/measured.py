@@ -10,8 +10,9 @@ from torch import Tensor
 from pushforward.errors import UserError
 from pushforward.inverse.likelihoods.gaussian import Gaussian
 from pushforward.inverse.likelihoods.likelihood import Likelihood, normal_like
-from pushforward.inverse.operators.operator import LinearOperator
+from pushforward.inverse.operators.operator import LinearOperator, Shape
 from pushforward.inverse.operators.singular import SingularSystem, inverse
+from pushforward.inverse.solve import cgls
 from pushforward.numerics.broadcast import Scalar, expand
 from pushforward.numerics.random import Draws
 
@@ -23,6 +24,7 @@ class Measured:
     operator: LinearOperator
     y: Tensor
     sigma: Scalar
+    shape: Shape
 
     @staticmethod
     def of(likelihood: Likelihood, x: Tensor) -> Measured:
@@ -39,7 +41,7 @@ class Measured:
         sigma = white.sigma
         if isinstance(sigma, Tensor):
             sigma = sigma.to(x.device, x.dtype) if sigma.ndim else float(sigma)
-        return Measured(operator, y, sigma)
+        return Measured(operator, y, sigma, tuple(x.shape[1:]))
 
     @property
     def variance(self) -> Scalar:
@@ -60,17 +62,24 @@ class Measured:
         moved = self.operator.gain(residual, variance, noise)
         return expand(variance, moved) * moved
 
+    def solution(self, residual: Tensor) -> Tensor:
+        """A⁺ residual, where the residual need not be in the range of A."""
+        if self.operator.svd(self.shape) is not None:
+            return self.operator.gain(residual, 1.0, 0.0)
+        tolerance = torch.finfo(residual.dtype).eps ** 0.5
+        return cgls(self.operator, self.operator.adjoint, residual, tolerance=tolerance)
+
     def noise(self, draws: Draws) -> Tensor:
         """Standard normals of the shape of y."""
         return self.operator.measured(normal_like(self.y, draws))
 
     def pseudo_inverse(self) -> Tensor:
         """A⁺ y."""
-        return self.operator.pseudo_inverse(self.y)
+        return self.solution(self.y)
 
     def components(self, x: Tensor, method: str) -> Components:
         """The measurement in the right singular vectors. Raises UserError where there is no singular system."""
-        system = self.operator.svd(tuple(x.shape[1:]))
+        system = self.operator.svd(self.shape)
         if system is None:
             raise UserError(
                 f"{method} needs the singular system of the operator, and {type(self.operator).__name__} has none: "

@@ -4,9 +4,11 @@ The measurement of x_t = α x_0 + σ z is α y − α σ_y n + σ A z. Two rules
 
 - `Published`: x ← x + λ A⁺(α y + σ A z − A x), as printed. The noise of y is not modelled: what the operator sees badly
   is filled with it.
-- `Modelled`: x ← x + λ K(α y + α σ_y n + σ A z − A x), K = σ² A*(σ² A A* + α² σ_y²)⁻¹. In the singular vectors of A the
-  gain k = σ²/(σ² + v), v = (α σ_y/s)², goes from 1, where diffusion noise hides the measurement's, to 0. With fresh n
-  the law of x_t given x_0 stays N(α x_0, σ²): (1 − k)² σ² + k² (v + v + σ²) = σ², for λ = 1.
+- `Modelled`: x ← x + λ K(α y + σ A z + √(2/δ − 1) α σ_y n − A x), K = σ² A*(σ² A A* + α² σ_y²/δ)⁻¹. In the singular
+  vectors of A the gain k = σ²/(σ² + v/δ), v = (α σ_y/s)², goes from 1, where diffusion noise hides the measurement's,
+  to 0. With the fresh n the law of x_t given x_0 stays N(α x_0, σ²): (1 − k)² σ² + k² (v + (2/δ − 1) v + σ²) = σ². δ is
+  the share of σ² that the next interval renews. The state keeps what it has learned of y, so that y, put in whole at
+  each of many steps, would be counted many times.
 
 The two agree where σ_y = 0.
 """
@@ -23,7 +25,7 @@ from torch import Tensor
 from pushforward.denoisers.denoiser import Denoiser
 from pushforward.errors import UserError
 from pushforward.inverse.steps.measured import Measured
-from pushforward.inverse.steps.moves import KARRAS, Stepwise
+from pushforward.inverse.steps.moves import KARRAS, REVERSE_SDE, Stepwise
 from pushforward.numerics.broadcast import Scalar, expand
 from pushforward.numerics.random import Draws
 from pushforward.paths.gaussian import GaussianPath, Level
@@ -38,9 +40,9 @@ _LITTLE = 1e-12
 
 
 class Projection(Protocol):
-    """x at a level → x there that agrees with the measurement."""
+    """x at a level → x there that agrees with the measurement; `share` is that of the noise renewed after it."""
 
-    def __call__(self, measured: Measured, x: Tensor, level: Level, draws: Draws, /) -> Tensor: ...
+    def __call__(self, measured: Measured, x: Tensor, level: Level, share: float, draws: Draws, /) -> Tensor: ...
 
 
 def _check_weight(weight: float) -> None:
@@ -57,31 +59,32 @@ class Published:
     def __post_init__(self) -> None:
         _check_weight(self.weight)
 
-    def __call__(self, measured: Measured, x: Tensor, level: Level, draws: Draws, /) -> Tensor:
+    def __call__(self, measured: Measured, x: Tensor, level: Level, share: float, draws: Draws, /) -> Tensor:
         # At clean data the projection is complete (Song et al. 2022, algorithm 2).
         weight = self.weight if level.sigma > 0 else 1.0
-        return x + weight * measured.gain(_residual(measured, x, level, draws), 1.0, 0.0)
+        return x + weight * measured.solution(_residual(measured, x, level, draws))
 
 
 @dataclass(frozen=True)
 class Modelled:
-    """x + λ K(α y + α σ_y n + σ A z − A x), K the gain of a state of variance σ² against noise of variance α² σ_y²."""
+    """x + λ K(α y + σ A z + … n − A x), K the gain of a state of variance σ² against noise of variance α² σ_y²/δ."""
 
     weight: float = 1.0
 
     def __post_init__(self) -> None:
         _check_weight(self.weight)
 
-    def __call__(self, measured: Measured, x: Tensor, level: Level, draws: Draws, /) -> Tensor:
+    def __call__(self, measured: Measured, x: Tensor, level: Level, share: float, draws: Draws, /) -> Tensor:
         if level.sigma == 0 and not isinstance(measured.sigma, Tensor) and not measured.noiseless:
             return x
         residual = _residual(measured, x, level, draws)
         if measured.noiseless:
-            return x + self.weight * measured.gain(residual, 1.0, 0.0)
+            return x + self.weight * measured.solution(residual)
         spread: Scalar = level.alpha * measured.sigma
         if level.sigma > 0:
-            residual = residual + expand(spread, residual.real) * measured.noise(draws.at("measurement"))
-        return x + self.weight * measured.gain(residual, level.sigma**2 or _LITTLE, spread**2)
+            fresh = (2 / share - 1) ** 0.5 * spread
+            residual = residual + expand(fresh, residual.real) * measured.noise(draws.at("measurement"))
+        return x + self.weight * measured.gain(residual, level.sigma**2 or _LITTLE, spread**2 / share)
 
 
 MODELLED = Modelled()
@@ -98,6 +101,7 @@ class ProjectedMove:
     """Project at `level`, correct, project, predict; project at `last` as well, if that is given."""
 
     level: Level
+    share: float
     predict: Any
     correct: Any
     last: Level | None
@@ -123,6 +127,7 @@ class ProjectedStep:
         return [
             ProjectedMove(
                 t,
+                REVERSE_SDE(t, s),
                 move,
                 self.corrector.plan(path, (t, t))[0] if self.corrector and t.alpha > 0 else None,
                 s if s.sigma == 0 else None,
@@ -133,13 +138,13 @@ class ProjectedStep:
     def __call__(
         self, denoiser: Denoiser, x: Tensor, move: ProjectedMove, memory: Any, draws: Draws, /
     ) -> tuple[Tensor, Any]:
-        x = self.projection(self.measured, x, move.level, draws.at("first"))
+        x = self.projection(self.measured, x, move.level, move.share, draws.at("first"))
         if self.corrector is not None and move.correct is not None:
             x, _ = self.corrector(denoiser, x, move.correct, None, inner_draws(draws, move.correct, "correct"))
-            x = self.projection(self.measured, x, move.level, draws.at("second"))
+            x = self.projection(self.measured, x, move.level, move.share, draws.at("second"))
         x, memory = self.predictor(denoiser, x, move.predict, memory, inner_draws(draws, move.predict, "predict"))
         if move.last is not None:
-            x = self.projection(self.measured, x, move.last, draws.at("last"))
+            x = self.projection(self.measured, x, move.last, 1.0, draws.at("last"))
         return x, memory
 
 

@@ -28,8 +28,8 @@ class Adam:
     mean: Tensor | None = None
     square: Tensor | None = None
 
-    def descend(self, x: Tensor, gradient: Tensor) -> Tensor:
-        """x less the rate times the normalised gradient."""
+    def descend(self, x: Tensor, gradient: Tensor, share: float = 1.0) -> Tensor:
+        """x less a share of the rate times the normalised gradient."""
         first, second = self.betas
         if self.mean is None or self.square is None:
             self.mean, self.square = torch.zeros_like(x), torch.zeros_like(x)
@@ -37,21 +37,24 @@ class Adam:
         self.mean = self.mean.lerp(gradient, 1 - first)
         self.square = self.square.lerp(gradient.square(), 1 - second)
         size = (self.square / (1 - second**self.steps)).sqrt().add_(1e-8)
-        return x - self.rate / (1 - first**self.steps) * self.mean / size
+        return x - share * self.rate / (1 - first**self.steps) * self.mean / size
 
 
 @dataclass(frozen=True)
 class REDDiff:
-    """min_μ −log p(y | μ) + w Σ_t KL(N(α μ, σ²) ‖ p_t), one level of descending noise per step of Adam.
+    """min_μ ‖y − h(μ)‖²/2 + λ Σ_t w_t KL(N(α μ, σ²) ‖ p_t), one level of descending noise per step of Adam.
 
-    The gradient of the second term is (α/σ)(E[z | x_t] − z) at x_t = α μ + σ z. The answer is a mode: the spread of its
-    draws is the optimiser's noise, not that of the posterior. Any likelihood of a measurement, linear or not.
-    `published` weighs ‖y − h(μ)‖²/2 per measured number against λ(σ/α)(E[z | x_t] − z) per coordinate, σ_y unknown.
+    With w_t = (σ/α)² the gradient of the second term is λ(σ/α)(E[z | x_t] − z) at x_t = α μ + σ z. The answer is a
+    mode: the spread of its draws is the optimiser's noise, not that of the posterior. σ_y is not asked for; λ is to be
+    tuned to it. Any measurement, linear or not.
+
+    By default it starts from 0 and the rate falls linearly to 0, so that the end is at rest; as published
+    from h†(y), which noise may have blown up, and at a constant rate.
     """
 
     rate: float = 0.1
-    weight: float = 1.0
-    modelled: bool = True
+    weight: float = 0.25
+    as_published: bool = False
     grid: Grid = DESCENDING
 
     def __post_init__(self) -> None:
@@ -60,8 +63,8 @@ class REDDiff:
 
     @staticmethod
     def published(rate: float = 0.1, weight: float = 0.25) -> REDDiff:
-        """Rate 0.1 to 0.5, λ = 0.25; 100 to 1000 evaluations."""
-        return REDDiff(rate, weight, False)
+        """Rate 0.1 to 0.5, constant, λ = 0.25; 100 to 1000 evaluations."""
+        return REDDiff(rate, weight, True)
 
     def restore(
         self,
@@ -78,23 +81,22 @@ class REDDiff:
             raise UserError(f"RED-diff descends from a measurement; a {type(likelihood).__name__} likelihood has none")
         path = denoiser.path
         levels = self.grid(path, evaluations - 1) if evaluations > 1 else (path.level(path.t_max),)
-        y = likelihood.given(likelihood.operator(x))
-        mu = likelihood.operator.pseudo_inverse(y).to(x.dtype)
-        mu = mu.expand(x.shape).clone()
+        predicted = likelihood.operator(x)
+        if self.as_published:
+            mu = likelihood.operator.pseudo_inverse(likelihood.given(predicted)).to(x.dtype).expand(x.shape)
+        else:
+            likelihood.given(predicted)
+            mu = torch.zeros_like(x)
         optimiser = Adam(self.rate)
         for i, level in enumerate(levels):
             z = draws.at(i).normal_like(x)
             estimate = denoiser.estimate(path.mix(mu, z, level), level)
             gradient = self._gradient(likelihood, mu, estimate.noise - z, level)
-            mu = optimiser.descend(mu, gradient)
+            mu = optimiser.descend(mu, gradient, 1.0 if self.as_published else 1 - i / len(levels))
             if observe:
                 observe(Progress(i + 1, len(levels), level, mu, estimate))
         return mu
 
     def _gradient(self, likelihood: Measurement, mu: Tensor, surprise: Tensor, level: Level) -> Tensor:
-        if self.modelled:
-            return self.weight * (level.alpha / level.sigma) * surprise - likelihood.gradient(mu)
-        residual = likelihood.residual(mu)
-        fit = likelihood.operator.vjp(mu, residual) / residual[0].numel()
         ratio = min(level.ratio, 1e4)  # σ/α is infinite where nothing of the data is left
-        return self.weight * ratio / mu[0].numel() * surprise - fit
+        return self.weight * ratio * surprise - likelihood.operator.vjp(mu, likelihood.residual(mu))
