@@ -54,11 +54,12 @@ class DDNMStep:
         return free + self._change(self.components, estimate.mean, noise, move), None
 
     def _change(self, known: Components, mean: Tensor, noise: Tensor | None, move: Move) -> Tensor:
-        weight = (move.fresh / move.alpha * inverse(known.noise)).clamp(max=1.0)
-        weight = torch.where(known.noise > 0, weight, 1.0)
+        bound = move.fresh / move.alpha * inverse(known.noise)
+        inside = (bound < 1) & (known.noise > 0)
+        weight = torch.where(inside, bound, 1.0)
         change = move.alpha * weight * (known.y - known.project(mean))
         if noise is not None:
-            rest = (move.fresh**2 - (move.alpha * weight * known.noise) ** 2).clamp(min=0).sqrt()
+            rest = torch.where(inside, 0.0, (move.fresh**2 - (move.alpha * known.noise) ** 2).clamp(min=0).sqrt())
             change = change + (rest - move.fresh) * known.project(noise)
         return known.embed(change)
 
@@ -86,4 +87,5 @@ class DDNM(Stepwise):
 
     def step(self, measured: Measured, x: Tensor) -> Step:
         components = None if measured.noiseless else measured.components(x, "DDNM of a noisy measurement")
-        return Resampled(DDNMStep(measured, components, self.renewal), self.jump, self.times)
+        step = DDNMStep(measured, components, self.renewal)
+        return step if self.times == 1 else Resampled(step, self.jump, self.times)
