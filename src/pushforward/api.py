@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from pushforward.config.presets import preset as preset_entries
-from pushforward.config.read import read_config, read_toml
+from pushforward.config.read import family_of, read_config, read_toml
 from pushforward.config.run import Run, Stored, data_config, load_data, load_run, read_stored, train
 from pushforward.config.schema import Config
 from pushforward.config.scoring import encode, interpolate, likelihood
@@ -39,22 +39,24 @@ __all__ = [
 
 def configure(
     *settings: str,
-    preset: str = "edm",
+    preset: str | None = None,
     file: str | Path | None = None,
     entries: Mapping[str, Any] | None = None,
     start_from: str | Path | None = None,
 ) -> Config:
     """A validated configuration: a preset, over it a TOML file, then entries, then `a.b=c` settings.
 
-    With `start_from`, a run, its model takes the place of the preset's, so that its weights fit.
+    The preset is by default the usual one of the family that is asked for. With `start_from`, a run, its model takes
+    the place of the preset's, so that its weights fit.
 
     >>> configure("training.steps=100", preset="ddpm").model.prediction
     'noise'
     """
-    base = preset_entries(preset)
+    layers = [read_toml(Path(file)) if file else {}, entries or {}]
+    base = preset_entries(preset, family_of(layers, settings))
     if start_from is not None:
         base = {"model": read_stored(start_from).config.model_dump()["model"]}
-    return read_config([base, read_toml(Path(file)) if file else {}, entries or {}], settings)
+    return read_config([base, *layers], settings)
 
 
 def fit(

@@ -6,10 +6,12 @@ import re
 import shlex
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from pushforward.cli.main import app
+from pushforward.config.family_schema import ModelConfig
 from pushforward.config.presets import PRESETS
 from pushforward.config.read import read_config
 from pushforward.config.samplers import SAMPLERS
@@ -57,7 +59,8 @@ def test_links_lead_somewhere(page):
 def test_every_setting_preset_and_sampler_is_in_the_guide():
     text = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
     config = Config().model_dump()
-    for section in ("data", "model", "training"):
-        for name in set(config[section]) - {"family"}:
+    families = [member.model_fields for member in get_args(get_args(ModelConfig)[0])]
+    for names in (config["data"], *families, config["training"]):
+        for name in set(names) - {"family"}:
             assert re.search(rf"`{name}[`.]", text), name
     assert all(f"`{name}`" in text for name in (*PRESETS, *SAMPLERS))

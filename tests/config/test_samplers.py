@@ -7,7 +7,7 @@ import torch
 
 import pushforward as pf
 from pushforward.config.build import build_model, describe_model, human_count, resolve
-from pushforward.config.presets import PRESETS
+from pushforward.config.presets import presets_of
 from pushforward.config.samplers import SAMPLERS, build_sampler
 from pushforward.denoisers.variance import VarianceTable
 from pushforward.errors import UserError
@@ -24,11 +24,11 @@ def items():
 VARIANCE = VarianceTable((-3.0, 0.0, 3.0), (0.3, 0.4, 0.9))
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", presets_of("diffusion"))
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_every_sampler_with_every_preset(items, preset, name):
     config = resolve(pf.configure("model.network=mlp", "model.network.width=8", preset=preset), items)
-    generator = generator_of(build_model(config.model, items.shape, 0), items.format, VARIANCE)
+    generator = generator_of(build_model(config.model, items.format), items.format, VARIANCE)
     sampler = build_sampler(name, generator.model, 6, VARIANCE)
     try:
         samples = generator.sample(3, steps=6, sampler=sampler)
@@ -43,9 +43,7 @@ def test_every_sampler_with_every_preset(items, preset, name):
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_names_say_what_samplers_do(items, name):
-    model = build_model(
-        resolve(pf.configure("model.network=mlp", "model.network.width=8"), items).model, items.shape, 0
-    )
+    model = build_model(resolve(pf.configure("model.network=mlp", "model.network.width=8"), items).model, items.format)
     entry, network = SAMPLERS[name], Counted(model.network)
     model.network = network
     generator = generator_of(model, items.format, VARIANCE)
@@ -91,15 +89,15 @@ def test_a_network_that_does_not_fit_the_data_is_refused(items, network, needs):
 
 def test_the_size_of_a_model_is_that_of_the_model(items):
     config = resolve(pf.configure("model.network.width=16"), items)
-    size = sum(p.numel() for p in build_model(config.model, items.shape, 0).network.parameters())
-    assert f"mlp of {human_count(size)} parameters" in describe_model(config.model, items.shape, 0)
+    size = sum(p.numel() for p in build_model(config.model, items.format).network.parameters())
+    assert f"diffusion of {human_count(size)} parameters" in describe_model(config.model, items.format)
     assert [human_count(n) for n in (999, 1500, 2_000_000, 3e9)] == ["999", "1.5 k", "2 M", "3 G"]
 
 
 def test_weights_depend_on_the_seed_alone(items):
     config = resolve(pf.configure("model.network.width=8"), items)
     before = torch.random.get_rng_state()
-    first, second, other = (build_model(config.model, items.shape, 0, seed=seed).state_dict() for seed in (3, 3, 4))
+    first, second, other = (build_model(config.model, items.format, seed=seed).state_dict() for seed in (3, 3, 4))
     assert torch.equal(before, torch.random.get_rng_state())
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert not all(torch.equal(first[name], other[name]) for name in first)
@@ -115,6 +113,6 @@ def test_weights_depend_on_the_seed_alone(items):
 )
 def test_what_is_no_number_of_steps_and_no_sampler_is_refused(items, wrong, said):
     config = resolve(pf.configure("model.network=mlp", "model.network.width=8"), items)
-    generator = generator_of(build_model(config.model, items.shape, 0), items.format)
+    generator = generator_of(build_model(config.model, items.format), items.format)
     with pytest.raises(UserError, match=said):
         generator.sample(**wrong)

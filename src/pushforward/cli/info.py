@@ -71,7 +71,7 @@ def _lines(best: Stored, last: Stored, config: Mapping[str, Any]) -> Iterator[st
     yield f"run         {best.path}"
     yield f"trained     {done.step} of {last.total} steps in {duration(done.state['seconds'])} ({state})"
     yield f"best        step {point.step}{score} ({point.best_weights}) in {point.path}"
-    yield f"model       {describe_model(best.config.model, best.format.shape, best.format.num_classes or 0)}"
+    yield f"model       {describe_model(best.config.model, best.format)}"
     for i, message in enumerate(best.about_data.messages):
         yield f"{'' if i else 'data':<12}{message}"
     if best.format.label_names:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from pushforward.cli.output import DEFAULT, Common, quoted
-from pushforward.config.presets import PRESETS
+from pushforward.config.presets import PRESETS, USUAL
 from pushforward.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def train(
     data: Annotated[str, Parameter(name="DATA", help="data, or a .toml file that says everything")],
     /,
     *,
-    family: Annotated[Literal["diffusion"] | None, Parameter(help="the kind of model [diffusion]")] = None,
+    family: Annotated[str | None, Parameter(help=f"{', '.join(USUAL)} [diffusion]")] = None,
     preset: Annotated[str | None, Parameter(help=f"{', '.join(PRESETS)} [edm]")] = None,
     out: Annotated[Path | None, Parameter(name=("--out", "-o"), help="folder of the run [runs/NAME-PRESET]")] = None,
     steps: Annotated[int | None, Parameter(help="optimiser steps [6000]")] = None,
@@ -56,14 +56,14 @@ def train(
     file = Path(data) if data.lower().endswith(".toml") else None
     config = api.configure(
         *settings,
-        preset=preset or "edm",
+        preset=preset,
         file=file,
         entries=_entries(None if file else data, given),
         start_from=start_from if preset is None else None,
     )
     run = run_training(
         config,
-        out or default_out(data, preset),
+        out or default_out(data, preset or USUAL.get(config.model.family)),
         common,
         start_from=start_from,
         restart=restart,
@@ -87,7 +87,7 @@ def run_training(
 
     items = api.load_data(config)
     config = resolve(config, items)
-    common.say(*items.messages, describe_model(config.model, items.shape, items.num_classes or 0))
+    common.say(*items.messages, describe_model(config.model, items.format))
     common.say(f"training in {out}")
     observers = _observers(out, items, common, tensorboard)
     return api.fit(items, out, config, start_from=start_from, observers=observers, restart=restart)

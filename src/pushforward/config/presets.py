@@ -13,11 +13,27 @@ PRESETS: dict[str, dict[str, Any]] = {
     "vp": {"model": {"path": {"kind": "vp"}, "prediction": "noise", "times": "uniform"}},
     "ncsn": {"model": {"path": {"kind": "ve"}, "prediction": "score", "times": "uniform"}},
     "flow-matching": {"model": {"path": {"kind": "straight"}, "prediction": "flow", "times": "logit-normal"}},
+    "vae": {"model": {"family": "vae"}},
 }
+USUAL = {"diffusion": "edm", "vae": "vae"}
+"""The preset of each family, where no other is asked for."""
 
 
-def preset(name: str) -> dict[str, Any]:
-    """The entries of a preset. Raises UserError for an unknown name."""
+def presets_of(family: str) -> list[str]:
+    """The names of a family's presets."""
+    return [name for name, entries in PRESETS.items() if entries.get("model", {}).get("family", "diffusion") == family]
+
+
+def preset(name: str | None, family: str | None = None) -> dict[str, Any]:
+    """The entries of a preset; of the usual one of a family, `diffusion` by default, where no name is given.
+
+    Raises UserError for an unknown name, and for one of another family.
+    """
+    if name is None:
+        return PRESETS[USUAL.get(family or "diffusion", "edm")]  # a family that there is not is refused with the rest
     if name not in PRESETS:
         raise UserError(f"there is no preset {name!r}; choose one of {', '.join(PRESETS)}")
+    if family is not None and name not in presets_of(family):
+        possible = ", ".join(presets_of(family)) or "none"
+        raise UserError(f"the preset {name} is not one of the family {family} (its presets: {possible})")
     return PRESETS[name]

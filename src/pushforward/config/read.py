@@ -14,7 +14,9 @@ from pydantic import BaseModel, ValidationError
 from pushforward.config.schema import Config
 from pushforward.errors import UserError
 
-_WITH_KINDS = {("model", "path"), ("model", "network")}
+_TAGS = ("family", "kind")
+"""The entries that say which of several sections one is."""
+_TAGGED = {("model",): "family", ("model", "path"): "kind", ("model", "network"): "kind"}
 _LARGEST = 1 << 20
 """Bytes: no configuration of a run is longer than a mebibyte."""
 
@@ -56,12 +58,12 @@ def parse_setting(text: str) -> tuple[tuple[str, ...], Any]:
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`over` laid on `base`, section by section; a section whose `kind` changes starts anew."""
+    """`over` laid on `base`, section by section; a section whose `family` or `kind` changes starts anew."""
     out = dict(base)
     for key, value in over.items():
         old = out.get(key)
         if isinstance(old, Mapping) and isinstance(value, Mapping):
-            changed = "kind" in value and "kind" in old and value["kind"] != old["kind"]
+            changed = any(tag in value and tag in old and value[tag] != old[tag] for tag in _TAGS)
             out[key] = dict(value) if changed else merge(old, value)
         else:
             out[key] = value
@@ -69,21 +71,36 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_settings(entries: Mapping[str, Any], settings: Iterable[str]) -> dict[str, Any]:
-    """Entries with `a.b=c` settings applied, kinds of sections first, else in order.
+    """Entries with `a.b=c` settings applied, families and kinds of sections first, else in order.
 
-    `model.path=vp` names the kind of a section that has kinds.
+    `model.path=vp` names the kind of a section that has kinds, `model=vae` the family of the model.
     """
     out, parsed = dict(entries), [parse_setting(text) for text in settings]
     parsed = [
-        ((*keys, "kind"), value) if keys in _WITH_KINDS and isinstance(value, str) else (keys, value)
+        ((*keys, _TAGGED[keys]), value) if keys in _TAGGED and isinstance(value, str) else (keys, value)
         for keys, value in parsed
     ]
-    for keys, value in sorted(parsed, key=lambda setting: setting[0][-1] != "kind"):
+    for keys, value in sorted(parsed, key=_order):
         nested: Any = value
         for key in reversed(keys):
             nested = {key: nested}
         out = merge(out, nested)
     return out
+
+
+def _order(setting: tuple[tuple[str, ...], Any]) -> int:
+    last = setting[0][-1]
+    return _TAGS.index(last) if last in _TAGS else len(_TAGS)
+
+
+def family_of(layers: Sequence[Mapping[str, Any]], settings: Sequence[str] = ()) -> str | None:
+    """The family of model that entries and settings ask for, None where they say nothing of it."""
+    found: dict[str, Any] = {}
+    for layer in layers:
+        found = merge(found, layer)
+    found = with_settings(found, settings)
+    model = found.get("model")
+    return model.get("family") if isinstance(model, Mapping) else None
 
 
 def validate(entries: Mapping[str, Any]) -> Config:
@@ -117,7 +134,8 @@ def _explain(error: ValidationError) -> str:
         section = ".".join(names[:-1])
         near = difflib.get_close_matches(names[-1], known, n=1, cutoff=0.5)
         if elsewhere:
-            return f"{name} is a setting where {section}.kind is {' or '.join(elsewhere)}; give that too"
+            tag = _TAGGED.get(tuple(names[:-1]), "kind")
+            return f"{name} is a setting where {section}.{tag} is {' or '.join(elsewhere)}; give that too"
         hint = f"did you mean {'.'.join([*names[:-1], near[0]])}?" if near else f"possible: {', '.join(known)}"
         return f"{name} is not a setting; {hint}"
     if problem["type"] == "union_tag_invalid":
@@ -147,13 +165,16 @@ def _walk(location: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
             section = section.model_fields[part].annotation if part in section.model_fields else None
             kinds = kinds if part not in known else {}
         else:
-            kinds = {m.model_fields["kind"].default: m for m in get_args(section) if _has_kind(m)}
+            kinds = {tag: member for member in get_args(section) if (tag := _tag_of(member))}
             section = kinds.get(part)
     return names, known, [kind for kind, member in kinds.items() if names[-1] in member.model_fields]
 
 
-def _has_kind(value: Any) -> bool:
-    return _is_section(value) and "kind" in value.model_fields
+def _tag_of(value: Any) -> str | None:
+    """The family or kind that a section is of; None for one that is the only one."""
+    if not _is_section(value):
+        return None
+    return next((value.model_fields[tag].default for tag in _TAGS if tag in value.model_fields), None)
 
 
 def _is_section(value: Any) -> bool:

@@ -13,9 +13,10 @@ import torch
 from torch import nn
 
 from pushforward.config.about import AboutData
-from pushforward.config.build import build_model, build_recipe, hollow_network, resolve
+from pushforward.config.build import build_model, build_recipe, hollow_model, resolve
+from pushforward.config.family_schema import CustomNetworkConfig, DiffusionConfig
 from pushforward.config.read import validate
-from pushforward.config.schema import AUGMENTATIONS, Config, CustomNetworkConfig, DataConfig
+from pushforward.config.schema import AUGMENTATIONS, Config, DataConfig
 from pushforward.data import sources
 from pushforward.data.builtin import BUILTIN
 from pushforward.data.dataset import Dataset
@@ -146,10 +147,12 @@ def train(
     Raises what `training.loop.fit` raises.
     """
     if network is not None:
+        if not isinstance(config.model, DiffusionConfig):
+            raise UserError(f"a network of your own is for diffusion models; this is a {config.model.family} model")
         section = CustomNetworkConfig(name=f"{type(network).__module__}.{type(network).__qualname__}")
         config = config.model_copy(update={"model": config.model.model_copy(update={"network": section})})
     config = resolve(config, data)
-    model = build_model(config.model, data.shape, data.num_classes or 0, network, config.training.seed)
+    model = build_model(config.model, data.format, network, config.training.seed, data.train)
     if start_from is not None:
         if Path(start_from).resolve() == Path(out).resolve():
             raise UserError(f"{out} is the run to start from and the folder to train in: give another folder to train")
@@ -231,7 +234,7 @@ def load_run(
     found = read_stored(path, which)
     if network is None:
         _check_fits(found, weights)
-    model = build_model(found.config.model, found.format.shape, found.format.num_classes or 0, network)
+    model = build_model(found.config.model, found.format, network)
     used = load_weights(model, found.checkpoint, weights)
     model.to(_device(device)).eval()
     of_weights = weights_hash(found.checkpoint, used)
@@ -243,8 +246,7 @@ def load_run(
 
 def _check_fits(found: Stored, weights: str | None) -> None:
     """Refuse a configuration that does not fit the stored weights before any memory is taken for it."""
-    network = hollow_network(found.config.model, found.format.shape, found.format.num_classes or 0)
-    expected = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    expected = hollow_model(found.config.model, found.format).state_dict()
     difference = mismatch(expected, found.checkpoint.shapes(weights or found.checkpoint.best_weights))
     if difference:
         raise UserError(f"The weights in {found.checkpoint.path} do not fit this model: {difference}.")

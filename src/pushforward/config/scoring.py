@@ -67,7 +67,7 @@ def likelihood(
     labels = labels_for(run, len(rows), label, rows.labels if own_labels else None, own_labels)
     measured = moments(run, data)
     return score_rows(
-        _rule(run, measured, labels, evaluations, probes, batch_size),
+        _rule(run, data, measured, labels, evaluations, probes, batch_size),
         run.format,
         measured,
         rows.x.to(run.generator.model.device),
@@ -80,6 +80,7 @@ def likelihood(
 
 def _rule(
     run: Run,
+    data: Dataset,
     measured: Moments,
     labels: Tensor | None,
     evaluations: int | None,
@@ -99,7 +100,17 @@ def _rule(
             f"a model of this kind ({type(generator.model).__name__}) has no likelihood: it only draws samples; "
             "`evaluate` scores those"
         )
-    return ByModel(generator.model, None if labels is None else labels.to(generator.model.device))
+    if labels is not None:
+        return ByModel(generator.model, labels.to(generator.model.device))
+    return ByModel(generator.model, None, _shares(data, generator.model.num_classes))
+
+
+def _shares(data: Dataset, classes: int) -> Tensor | None:
+    """How often each class is met in training, never 0: (classes,); None for a model without."""
+    if not classes or data.train.labels is None:
+        return None
+    counts = torch.from_numpy(np.bincount(data.train.labels, minlength=classes)).double() + 0.5
+    return counts / counts.sum()
 
 
 def encode(

@@ -174,18 +174,34 @@ class ByFlow:
 
 @dataclass(frozen=True, eq=False)
 class ByModel:
-    """log p as a family itself tells it, of items of these classes (N,), or of none."""
+    """log p as a family itself tells it: given the classes (N,) of the items, or summed over classes of these shares.
+
+    `shares` (C,) are of a model that knows classes, asked for items whose classes are not given.
+    """
 
     model: HasDensity
     labels: Tensor | None = None
-    evaluations: int = 1
+    shares: Tensor | None = None
+
+    @property
+    def evaluations(self) -> int:
+        return 1 if self.labels is not None or self.shares is None else len(self.shares)
 
     @property
     def discrete(self) -> bool:
         return self.model.discrete
 
     def __call__(self, x: Tensor, rows: Tensor, draws: Draws, repeats: int) -> Density:
-        return self.model.density(x, None if self.labels is None else self.labels[rows], draws)
+        if self.labels is not None or self.shares is None:
+            return self.model.density(x, None if self.labels is None else self.labels[rows], draws)
+        parts = [
+            self.model.density(x, torch.full((len(x),), label, device=x.device), draws.at("class", label))
+            for label in range(len(self.shares))
+        ]
+        joint = torch.stack([part.nats for part in parts]).double() + self.shares.double().log().to(x.device)[:, None]
+        nats = torch.logsumexp(joint, 0)
+        errors = torch.stack([part.standard_error for part in parts]).double() * torch.exp(joint - nats)
+        return Density(nats, errors.square().sum(0).sqrt(), parts[0].method, f"{parts[0].of}, summed over classes")
 
 
 @torch.no_grad()

@@ -124,7 +124,7 @@ class Checkpoint:
 def _hollow(shape: Sequence[int], kind: str) -> Tensor:
     """A tensor of this shape that takes no memory, of floats for the kinds F32, BF16, …, else of integers."""
     floats = kind.startswith(("F", "BF"))
-    return torch.empty(*shape, dtype=torch.float32 if floats else torch.int64, device="meta")
+    return torch.empty(tuple(shape), dtype=torch.float32 if floats else torch.int64, device="meta")
 
 
 def read_checkpoint(path: Path | str) -> Checkpoint:

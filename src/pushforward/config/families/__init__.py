@@ -1,0 +1,41 @@
+"""What a section of a family means: one file per family, and the one place that tells them apart."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from pushforward.config.families import diffusion, vae
+from pushforward.config.family_schema import DiffusionConfig, ModelConfig, VAEConfig
+from pushforward.data.dataset import Dataset, Split
+from pushforward.data.format import Format
+from pushforward.errors import UserError
+from pushforward.models.family import Family
+
+
+def resolve(config: ModelConfig, data: Dataset) -> ModelConfig:
+    """The section with everything filled in that depends on the data."""
+    match config:
+        case DiffusionConfig():
+            return diffusion.resolve(config, data)
+        case VAEConfig():
+            return vae.resolve(config, data)
+
+
+def build(config: ModelConfig, form: Format, classes: int, network: nn.Module | None, items: Split | None) -> Family:
+    """The model of a resolved section; see `build.build_model`."""
+    if network is not None and not isinstance(config, DiffusionConfig):
+        raise UserError(f"a network of your own is for diffusion models; this is a {config.family} model")
+    match config:
+        case DiffusionConfig():
+            return diffusion.build(config, form, classes, network)
+        case VAEConfig():
+            return vae.build(config, form, classes, items)
+
+
+def describe(config: ModelConfig) -> str:
+    """What is worth knowing of a resolved section, in a few words."""
+    match config:
+        case DiffusionConfig():
+            return diffusion.describe(config)
+        case VAEConfig():
+            return vae.describe(config)

@@ -1,0 +1,156 @@
+"""Diffusion, score-based and flow-matching models from their section."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+from pushforward.config.family_schema import (
+    AutoNetworkConfig,
+    CosineConfig,
+    CustomNetworkConfig,
+    DDPMConfig,
+    DiffusionConfig,
+    EDMConfig,
+    MLPConfig,
+    StraightConfig,
+    SubVPConfig,
+    UNetConfig,
+    VEConfig,
+    VPConfig,
+)
+from pushforward.data.dataset import Dataset, Split
+from pushforward.data.format import Format
+from pushforward.denoisers.precondition import (
+    DataPrediction,
+    EDMPrediction,
+    FlowPrediction,
+    NoisePrediction,
+    Prediction,
+    ScorePrediction,
+    VPrediction,
+)
+from pushforward.errors import UserError
+from pushforward.models.diffusion import Diffusion
+from pushforward.networks import MLP, UNet
+from pushforward.paths import EDM, VE, VP, CosineVP, GaussianPath, Straight, SubVP, Table
+from pushforward.paths.table import cosine_betas, linear_betas, sqrt_linear_betas, zero_terminal_snr
+from pushforward.paths.times import LogitNormalTimes, LogNormalTimes, QuantileLaw, Stratified, UniformTimes
+
+_PREDICTIONS: dict[str, type[Prediction]] = {
+    "noise": NoisePrediction,
+    "data": DataPrediction,
+    "v": VPrediction,
+    "score": ScorePrediction,
+    "flow": FlowPrediction,
+    "edm": EDMPrediction,
+}
+_SCHEDULES = {"linear": linear_betas, "cosine": cosine_betas, "sqrt-linear": sqrt_linear_betas}
+_MEASURED = 10_000
+"""Items on which the standard deviation of the data is measured."""
+
+
+def resolve(config: DiffusionConfig, data: Dataset) -> DiffusionConfig:
+    """With network and σ_data filled in."""
+    network = config.network
+    if isinstance(network, AutoNetworkConfig):
+        network = _network_for(data.shape, network)
+    _check_network(network, data.shape)
+    sigma = config.sigma_data or measure_sigma(data.train)
+    return config.model_copy(update={"network": network, "sigma_data": sigma})
+
+
+def build(config: DiffusionConfig, form: Format, classes: int, network: nn.Module | None) -> Diffusion:
+    """The model of a resolved section; `network` is the user's own."""
+    sigma = config.sigma_data or 1.0
+    if network is None:
+        network = build_network(config.network, form.shape, classes)
+    prediction = _PREDICTIONS[config.prediction](sigma)
+    return Diffusion(
+        network, build_path(config.path), prediction, _times(config, sigma), form.shape, classes, config.label_dropout
+    )
+
+
+def describe(config: DiffusionConfig) -> str:
+    """The network's kind, what it predicts and on which path."""
+    return f"{config.network.kind} · path {config.path.kind}, predicts {config.prediction}, σ_data {config.sigma_data}"
+
+
+def _network_for(shape: Sequence[int], auto: AutoNetworkConfig) -> UNetConfig | MLPConfig:
+    if len(shape) != 3:
+        return MLPConfig(width=auto.width or 256, depth=4, dropout=auto.dropout)
+    halvings = max(1, min(3, int(math.log2(max(min(shape[1:]), 4) / 4))))
+    return UNetConfig(width=auto.width or 64, multipliers=(1, 2, 2, 2)[: halvings + 1], dropout=auto.dropout)
+
+
+def _check_network(network: object, shape: Sequence[int]) -> None:
+    if isinstance(network, UNetConfig) and len(shape) != 3:
+        raise UserError(
+            f"a U-Net needs images, and the items here have the shape {tuple(shape)}: set model.network=mlp"
+        )
+    if isinstance(network, MLPConfig) and len(shape) != 1:
+        raise UserError(
+            f"an MLP needs vectors, and the items here have the shape {tuple(shape)}: set model.network=unet"
+        )
+
+
+def measure_sigma(split: Split) -> float:
+    """The standard deviation of the data over all coordinates, in model units."""
+    values = split.batch(torch.arange(min(len(split), _MEASURED))).values.double()
+    return round(max(float(values.std(unbiased=False)), 1e-3), 4)
+
+
+def build_path(config: object) -> GaussianPath:
+    """The path that a section describes."""
+    match config:
+        case VPConfig():
+            return VP(config.beta_min, config.beta_max)
+        case SubVPConfig():
+            return SubVP(config.beta_min, config.beta_max)
+        case CosineConfig():
+            return CosineVP()
+        case VEConfig():
+            return VE(config.sigma_min, config.sigma_max)
+        case EDMConfig():
+            return EDM(config.sigma_min, config.sigma_max)
+        case StraightConfig():
+            return Straight()
+        case DDPMConfig():
+            betas = _SCHEDULES[config.schedule](config.levels)
+            return Table.of_betas(zero_terminal_snr(betas) if config.zero_terminal_snr else betas)
+    raise UserError(f"there is no path {config!r}")
+
+
+def build_network(config: object, shape: Sequence[int], num_classes: int) -> nn.Module:
+    """The network that a resolved section describes, for items of a shape."""
+    match config:
+        case UNetConfig():
+            return UNet(
+                shape[0],
+                config.width,
+                config.multipliers,
+                config.blocks,
+                config.attention_at,
+                num_classes or None,
+                config.dropout,
+            )
+        case MLPConfig():
+            return MLP(shape[0], config.width, config.depth, num_classes or None, config.dropout)
+        case CustomNetworkConfig():
+            raise UserError(
+                f"this run was made with a network of your own ({config.name}): build it and pass it, "
+                "pf.load(path, network=net)"
+            )
+    raise UserError(f"there is no network {config!r}")
+
+
+def _times(config: DiffusionConfig, sigma: float) -> Stratified:
+    laws: dict[str, Callable[[], QuantileLaw]] = {
+        "uniform": UniformTimes,
+        "log-normal": lambda: LogNormalTimes(sigma_data=sigma),
+        "logit-normal": LogitNormalTimes,
+    }
+    return Stratified(laws[config.times]())

@@ -1,0 +1,132 @@
+"""Variational autoencoders from their section."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from pushforward.config.family_schema import VAEConfig
+from pushforward.data.dataset import Dataset, Split
+from pushforward.data.format import Format, Kind
+from pushforward.data.numbers import is_integer
+from pushforward.data.pixels import Pixels
+from pushforward.errors import UserError
+from pushforward.models.vae import VAE, vae
+from pushforward.vae import (
+    Bernoulli,
+    Bound,
+    Categorical,
+    Diagonal,
+    DiscretisedLikelihood,
+    EachScale,
+    Elbo,
+    FullCovariance,
+    GaussianLikelihood,
+    Importance,
+    Likelihood,
+    Posterior,
+    Prior,
+    VampPrior,
+    flow_prior,
+    iaf_posterior,
+    mixture_prior,
+)
+
+_MOST_LEVELS = 1 << 16
+
+
+def resolve(config: VAEConfig, data: Dataset) -> VAEConfig:
+    """With latent size and likelihood chosen: probabilities for images of whole numbers, densities for all else."""
+    form, chosen = data.format, config.likelihood
+    steps = levels(form)
+    if chosen == "auto":
+        chosen = "gaussian" if steps is None else "bernoulli" if steps == 2 else "discretised-logistic"
+    if chosen in ("discretised-logistic", "bernoulli", "categorical") and steps is None:
+        raise UserError(
+            f"model.likelihood={chosen} gives probabilities to the whole numbers of images, and these data are not "
+            "such: leave it out, or set model.likelihood=gaussian"
+        )
+    if chosen == "bernoulli" and steps != 2:
+        raise UserError(f"model.likelihood=bernoulli is for images of two values, and these have {steps}: leave it out")
+    latent = config.latent or min(32, max(2, round(math.sqrt(math.prod(form.shape)))))
+    return config.model_copy(update={"latent": latent, "likelihood": chosen})
+
+
+def build(config: VAEConfig, form: Format, classes: int, items: Split | None) -> VAE:
+    """The model of a resolved section; a VampPrior begins at the first training items."""
+    latent = config.latent or 2
+    return vae(
+        form.shape,
+        latent,
+        likelihood=_likelihood(config, form),
+        posterior=_posterior(config, latent),
+        prior=_prior(config, latent, form, classes, items),
+        bound=_bound(config),
+        hidden=config.hidden,
+        width=config.width,
+        num_classes=classes,
+    )
+
+
+def describe(config: VAEConfig) -> str:
+    """Latents, posterior, prior, likelihood."""
+    bound = f", bound of {config.samples} draws" if config.samples > 1 else ""
+    return f"{config.latent} latents, {config.posterior} posterior, {config.prior} prior, {config.likelihood}{bound}"
+
+
+def levels(form: Format) -> int | None:
+    """How many values a pixel of whole numbers can have; None for all other data."""
+    coding = form.coding
+    if form.kind is not Kind.IMAGE or not isinstance(coding, Pixels) or not is_integer(coding.dtype):
+        return None
+    count = round(coding.high - coding.low) + 1
+    return count if 2 <= count <= _MOST_LEVELS else None
+
+
+def _likelihood(config: VAEConfig, form: Format) -> Likelihood:
+    bins = levels(form) or 2
+    match config.likelihood:
+        case "bernoulli":
+            return Bernoulli()
+        case "categorical":
+            return Categorical(bins=bins)
+        case "discretised-logistic":
+            return DiscretisedLikelihood(EachScale(), bins=bins)
+        case "gaussian-each":
+            return GaussianLikelihood(EachScale())
+    return GaussianLikelihood()
+
+
+def _posterior(config: VAEConfig, latent: int) -> Posterior:
+    match config.posterior:
+        case "full":
+            return FullCovariance(latent)
+        case "iaf":
+            return iaf_posterior(latent)
+    return Diagonal(latent)
+
+
+def _prior(config: VAEConfig, latent: int, form: Format, classes: int, items: Split | None) -> Prior | VampPrior | None:
+    match config.prior:
+        case "mixture":
+            return mixture_prior(latent, config.components)
+        case "flow":
+            return flow_prior(latent)
+        case "vamp":
+            return VampPrior(*_pseudo_items(config.components, form, classes, items))
+    return None
+
+
+def _pseudo_items(count: int, form: Format, classes: int, items: Split | None) -> tuple[Tensor, Tensor | None]:
+    if items is None:  # a model that is about to be given its stored weights
+        return torch.zeros(count, *form.shape), torch.zeros(count, dtype=torch.int64) if classes else None
+    batch = items.batch(torch.arange(count) % len(items))
+    return batch.values, batch.labels if classes else None
+
+
+def _bound(config: VAEConfig) -> Bound:
+    if config.samples > 1:
+        return Importance(config.samples)
+    return Elbo(config.beta, config.warmup, config.free_bits)

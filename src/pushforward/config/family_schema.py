@@ -1,0 +1,129 @@
+"""The families of models as sections of the configuration: a union by `family`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
+
+from pushforward.config.sections import Channels, Fraction, Layers, Levels, Multipliers, PositiveInt, Section, Size
+
+
+class UNetConfig(Section):
+    kind: Literal["unet"] = "unet"
+    width: Channels = 64
+    multipliers: Multipliers = (1, 2)
+    blocks: Layers = 2
+    attention_at: tuple[NonNegativeInt, ...] | None = None
+    dropout: Fraction = 0.0
+
+
+class MLPConfig(Section):
+    kind: Literal["mlp"] = "mlp"
+    width: Channels = 256
+    depth: Layers = 4
+    dropout: Fraction = 0.0
+
+
+class AutoNetworkConfig(Section):
+    """Chosen from the shape of the data when the run is made: a U-Net for images, an MLP for vectors and tables."""
+
+    kind: Literal["auto"] = "auto"
+    width: Channels | None = Field(None, description="channels or hidden units; chosen from the data when not given")
+    dropout: Fraction = 0.0
+
+
+class CustomNetworkConfig(Section):
+    """A network given from Python; a run of it is loaded by passing the network again."""
+
+    kind: Literal["custom"] = "custom"
+    name: str
+
+
+NetworkConfig = Annotated[UNetConfig | MLPConfig | AutoNetworkConfig | CustomNetworkConfig, Field(discriminator="kind")]
+
+
+class VPConfig(Section):
+    kind: Literal["vp"] = "vp"
+    beta_min: Size = 0.1
+    beta_max: Size = 20.0
+
+
+class CosineConfig(Section):
+    kind: Literal["cosine"] = "cosine"
+
+
+class SubVPConfig(Section):
+    kind: Literal["subvp"] = "subvp"
+    beta_min: Size = 0.1
+    beta_max: Size = 20.0
+
+
+class VEConfig(Section):
+    kind: Literal["ve"] = "ve"
+    sigma_min: Size = 0.01
+    sigma_max: Size = 50.0
+
+
+class EDMConfig(Section):
+    kind: Literal["edm"] = "edm"
+    sigma_min: Size = 0.002
+    sigma_max: Size = 80.0
+
+
+class StraightConfig(Section):
+    kind: Literal["straight"] = "straight"
+
+
+class DDPMConfig(Section):
+    """An exact table of DDPM levels."""
+
+    kind: Literal["ddpm"] = "ddpm"
+    schedule: Literal["linear", "cosine", "sqrt-linear"] = "linear"
+    levels: Levels = 1000
+    zero_terminal_snr: bool = False
+
+
+PathConfig = Annotated[
+    VPConfig | CosineConfig | SubVPConfig | VEConfig | EDMConfig | StraightConfig | DDPMConfig,
+    Field(discriminator="kind"),
+]
+
+
+class DiffusionConfig(Section):
+    """A denoiser: diffusion, score-based and flow-matching models."""
+
+    family: Literal["diffusion"] = "diffusion"
+    path: PathConfig = EDMConfig()
+    prediction: Literal["noise", "data", "v", "score", "flow", "edm"] = "edm"
+    sigma_data: Size | None = Field(None, description="the data's standard deviation; measured when not given")
+    times: Literal["log-normal", "uniform", "logit-normal"] = Field("log-normal", description="law of training times")
+    network: NetworkConfig = AutoNetworkConfig()
+    conditional: bool = Field(True, description="learn the labels, where the data has them")
+    label_dropout: Fraction = Field(0.1, description="share of labels left out in training, so that guidance works")
+
+
+class VAEConfig(Section):
+    """A variational autoencoder."""
+
+    family: Literal["vae"] = "vae"
+    latent: Channels | None = Field(None, description="numbers of a latent; chosen from the data when not given")
+    width: Channels = 32
+    hidden: Annotated[tuple[Channels, ...], Field(min_length=1, max_length=32)] | None = Field(
+        None, description="widths of perceptrons, in place of convolutions for images"
+    )
+    likelihood: Literal["auto", "gaussian", "gaussian-each", "discretised-logistic", "bernoulli", "categorical"] = (
+        "auto"
+    )
+    posterior: Literal["diagonal", "full", "iaf"] = "diagonal"
+    prior: Literal["normal", "mixture", "vamp", "flow"] = "normal"
+    components: PositiveInt = Field(32, description="of a mixture, or pseudo-items of a VampPrior")
+    beta: PositiveFloat = Field(1.0, description="weight of KL(q‖p); 1 is the evidence bound")
+    free_bits: NonNegativeFloat = Field(0.0, description="nats per latent below which KL is not pressed")
+    warmup: NonNegativeInt = Field(0, description="training items over which the weight of KL rises to beta")
+    samples: PositiveInt = Field(1, description="more than 1: the importance-weighted bound of so many draws")
+    conditional: bool = Field(True, description="learn the labels, where the data has them")
+
+
+ModelConfig = Annotated[DiffusionConfig | VAEConfig, Field(discriminator="family")]
+"""What is trained: one section per family."""

@@ -1,0 +1,92 @@
+"""Every family through the commands: train, resume, sample, likelihood, evaluate, report, info; and what it refuses."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from pushforward.config.presets import USUAL
+
+SIZES = {
+    "diffusion": ("model.network.width=8",),
+    "vae": ("model.width=8",),
+}
+"""Settings that make each family small."""
+ALONE = [family for family in USUAL if family != "diffusion"]
+
+
+def small(family, *more):
+    settings = [part for setting in (*SIZES[family], "training.batch_size=16", *more) for part in ("--set", setting)]
+    return ("--family", family, "--steps", 3, "--device", "cpu", *settings)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    path = tmp_path_factory.mktemp("images") / "images.npz"
+    rng = np.random.default_rng(0)
+    np.savez(path, x=rng.integers(0, 17, size=(120, 8, 8), dtype=np.uint8), y=np.arange(120) % 3)
+    return path
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    path = tmp_path_factory.mktemp("rows") / "rows.csv"
+    rng = np.random.default_rng(1)
+    values = [
+        f"{a:.4f},{b:.4f},{c},{'xy'[c % 2]}" for a, b, c in zip(*rng.normal(size=(2, 120)), range(120), strict=True)
+    ]
+    path.write_text("\n".join(["a,b,c,kind", *values]) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("family", ALONE)
+def test_a_family_on_images(family, images, command, tmp_path):
+    run = tmp_path / "run"
+    trained = command("train", images, *small(family), "--out", run, "--json")
+    assert trained.code == 0, trained.err
+    assert command("train", images, *small(family), "--out", run, "--json").json["step"] == 3
+    drawn = command("sample", run, "-n", 6, "-o", tmp_path / "some.npz", "--label", "2", "--json")
+    assert drawn.code == 0 and drawn.json["shape"] == [6, 8, 8] and "steps" not in drawn.json
+    assert set(np.load(tmp_path / "some.npz")["y"]) == {2}
+    assert family in command("info", run).out
+    page = command("report", run, "-n", 20)
+    assert page.code == 0, page.err
+    text = (run / "report.html").read_text(encoding="utf-8")
+    assert "Real beside generated" in text and "From noise to data" not in text and "nan" not in text.lower().split()
+    stored = json.loads((run / "evaluation.json").read_text())
+    assert stored["steps"] is None and stored["evaluations"] is None and stored["n"] == 20
+
+
+@pytest.mark.parametrize("family", ALONE)
+def test_a_family_on_a_table(family, rows, command, tmp_path):
+    run = tmp_path / "run"
+    trained = command("train", rows, *small(family), "--out", run, "--label-column", "kind")
+    assert trained.code == 0, trained.err
+    assert command("sample", run, "-n", 5, "-o", tmp_path / "more.csv").code == 0
+    assert (tmp_path / "more.csv").read_text().splitlines()[0] == "a,b,c,kind"
+    scored = command("likelihood", run, "-n", 8, "--json")
+    if family == "gan":
+        assert scored.code == 2 and "no likelihood" in scored.json["error"]
+    else:
+        assert scored.code == 0 and np.isfinite(scored.json["nats"]["mean"])
+
+
+@pytest.mark.parametrize("family", ALONE)
+def test_what_is_a_denoisers_alone_is_refused(family, rows, command, refused, tmp_path):
+    run = tmp_path / "run"
+    assert command("train", rows, *small(family), "--out", run, "--label-column", "kind").code == 0
+    assert "leave it out" in refused("sample", run, "--steps", 5)
+    assert "denoisers" in refused("sample", run, "--sampler", "ddim")
+    assert "denoisers" in refused("tune", run, "--evaluations", 5)
+    assert "denoisers" in refused("encode", run, "-o", tmp_path / "z.npz")
+    assert "denoisers" in refused("report", run, "--samplers")
+
+
+def test_a_family_that_does_not_exist_and_a_preset_of_another_are_refused(rows, refused):
+    assert "possible: diffusion" in refused("train", rows, "--family", "vea", "--steps", 1)
+    assert "did you mean vae" in refused("train", rows, "--family", "vea", "--steps", 1)
+    assert "not one of the family vae" in refused("train", rows, "--family", "vae", "--preset", "edm", "--steps", 1)
+    said = refused("train", rows, "--set", "model.posterior=full", "--steps", 1)
+    assert "a setting where model.family is vae" in said
