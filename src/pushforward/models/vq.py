@@ -179,6 +179,7 @@ def vq(
         likelihood: Gaussian with one learned scale unless given.
     """
     likelihood = GaussianLikelihood(SharedScale()) if likelihood is None else likelihood
+    quantiser = VectorQuantiser(codes, dim, decay)
     first, *rest = shape
     target = (first * likelihood.count, *rest)
     encoder: nn.Module
@@ -193,7 +194,6 @@ def vq(
     else:
         grid = (1, max(1, first // 2) if places is None else places)
         encoder, decoder = Perceptron(shape, (dim, *grid)), Perceptron((dim, *grid), target)
-    quantiser = VectorQuantiser(codes, dim, decay)
     prior = CausalCodes(codes, 2 * width, num_classes=num_classes)
     return VQAutoencoder(
         encoder, decoder, quantiser, prior, likelihood, shape, grid, num_classes=num_classes, noise=noise
