@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Self
 
 from torch import Tensor, nn
 
@@ -64,7 +65,7 @@ class NetworkDenoiser(Denoiser):
         output = self.network(scaled, batch_of(self.time(level), len(x), x.device), **self.conditions)
         return Estimate(x, level, output, self.prediction.reading(level))
 
-    def given(self, **conditions: object) -> NetworkDenoiser:
+    def given(self, **conditions: object) -> Self:
         for name, value in conditions.items():
             if name not in self.accepts:
                 known = ", ".join(self.accepts) or "none"

@@ -52,7 +52,7 @@ class Progress:
 Observer = Callable[[Progress], None]
 
 
-class _Recorder(Denoiser):
+class Recorder(Denoiser):
     """Remembers the last Estimate, for the observer alone; samplers do not know of it."""
 
     def __init__(self, denoiser: Denoiser) -> None:
@@ -80,7 +80,7 @@ def simulate(
     """
     _check_batch(x, levels, draws)
     check_decreasing(levels)
-    recorder = _Recorder(denoiser) if observe else None
+    recorder = Recorder(denoiser) if observe else None
     x = _run(recorder or denoiser, step, x, levels, step.plan(denoiser.path, levels), draws, observe)
     return finish(denoiser, x, levels[-1]) if finish else x
 
@@ -102,7 +102,7 @@ def encode(
     moves = step.plan(denoiser.path, levels)
     if any(move_is_random(move) for move in moves):
         raise UserError(f"encoding needs a step that draws no noise, such as DDIM; {step!r} draws some")
-    return _run(_Recorder(denoiser) if observe else denoiser, step, x, levels, moves, draws, observe)
+    return _run(Recorder(denoiser) if observe else denoiser, step, x, levels, moves, draws, observe)
 
 
 def upwards(levels: Sequence[Level]) -> tuple[Level, ...]:
@@ -123,7 +123,7 @@ def _run(
     for i, move in enumerate(moves):
         x, memory = step(denoiser, x, move, memory, draws.at(i) if move_is_random(move) else draws)
         if observe:
-            last = denoiser.last if isinstance(denoiser, _Recorder) else None
+            last = denoiser.last if isinstance(denoiser, Recorder) else None
             observe(Progress(i + 1, len(moves), levels[i + 1], x, last))
     return x
 

@@ -1,0 +1,72 @@
+"""Networks whose output is one number per item, Φ(x, time, label), and the field that is its gradient.
+
+Φ = ⟨x, G(x, time, label)⟩ with any network G of the shape of x (Thiry & Guth 2024): ∇Φ = G + (∂G/∂x)ᵀx has the power of
+G, which a network that is pooled to one number lacks. Everything in G must be smooth, since training differentiates
+∇Φ: silu and normalisation are, relu is not, and fused attention has no second derivative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from pushforward.errors import UserError
+from pushforward.networks.mlp import MLP
+from pushforward.networks.unet import UNet
+from pushforward.numerics.broadcast import sum_per_sample
+
+
+class InnerProduct(nn.Module):
+    """Φ(x, time, label) = ⟨x, G(x, time, label)⟩: (B, …) -> (B,). Zero at initialisation where G is."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor, time: Tensor, label: Tensor | None = None) -> Tensor:
+        output = self.network(x, time, **({} if label is None else {"label": label}))
+        if output.shape != x.shape:
+            raise UserError(
+                f"an energy ⟨x, G(x)⟩ needs a network whose output has the shape of its input, {tuple(x.shape)}; "
+                f"this gave {tuple(output.shape)}"
+            )
+        return sum_per_sample(x * output)
+
+
+class Gradient(nn.Module):
+    """F(x, time, label) = ∇_x Φ(x, time, label): (B, …) -> (B, …), so that a potential serves wherever a network does.
+
+    Differentiable by parameters and x where gradients are on; where they are off only what is needed is kept.
+    """
+
+    def __init__(self, potential: nn.Module) -> None:
+        super().__init__()
+        self.potential = potential
+
+    def forward(self, x: Tensor, time: Tensor, label: Tensor | None = None) -> Tensor:
+        keep = torch.is_grad_enabled()
+        # Samplers turn gradients off, or run in inference mode, whose tensors no derivative may go through: copies may.
+        with torch.inference_mode(False), torch.enable_grad():
+            at = x if keep and x.requires_grad else x.detach().clone().requires_grad_()
+            given = [value if value is None or not value.is_inference() else value.clone() for value in (time, label)]
+            value = self.potential(at, *given)
+            field = torch.autograd.grad(value.sum(), at, create_graph=keep)[0]
+        return field if keep else field.detach()
+
+
+def vector_potential(features: int, width: int = 128, depth: int = 3, num_classes: int | None = None) -> InnerProduct:
+    """Φ for vectors (B, features), with a residual perceptron as G."""
+    return InnerProduct(MLP(features, width, depth, num_classes))
+
+
+def image_potential(
+    channels: int,
+    width: int = 32,
+    multipliers: Sequence[int] = (1, 2),
+    blocks: int = 1,
+    num_classes: int | None = None,
+) -> InnerProduct:
+    """Φ for images (B, channels, H, W), with a U-Net without attention as G."""
+    return InnerProduct(UNet(channels, width, multipliers, blocks, (), num_classes))
