@@ -181,7 +181,7 @@ class Stepper:
     def _gradients(
         self, objective: Objective, batches: list[tuple[Batch, Draws, float]]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Add up the gradients of the mean loss of the whole batch; this process's share of that mean, and of figures."""
+        """Add up the gradients of the mean loss of the whole batch; this process's share of it, and of figures."""
         share, size = torch.zeros((), device=self.place.device), self.recipe.batch_size
         figures: dict[str, Tensor] = {}
         for part, (batch, draws, weight) in enumerate(batches):
