@@ -5,6 +5,7 @@ from pushforward.inverse.rules.pigdm import PiGDM
 from pushforward.inverse.rules.plug_in import DPS, PlugIn, ScoreALD
 from pushforward.inverse.rules.posterior import Correction, Posterior
 from pushforward.inverse.rules.proximal import DiffPIR, Proximal
+from pushforward.inverse.rules.published import PartlyRenewed, PublishedPiGDM, distributed, printed
 from pushforward.inverse.rules.tangent import Tangent
 from pushforward.inverse.rules.variance import VarianceLaw, isotropic_variance
 
@@ -14,12 +15,16 @@ __all__ = [
     "TMPD",
     "Correction",
     "DiffPIR",
+    "PartlyRenewed",
     "PiGDM",
     "PlugIn",
     "Posterior",
     "Proximal",
+    "PublishedPiGDM",
     "ScoreALD",
     "Tangent",
     "VarianceLaw",
+    "distributed",
     "isotropic_variance",
+    "printed",
 ]
