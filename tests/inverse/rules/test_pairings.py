@@ -20,7 +20,6 @@ from pushforward.inverse import (
     Gaussian,
     Guidance,
     Mask,
-    PartlyRenewed,
     PiGDM,
     PlugIn,
     Poisson,
@@ -58,7 +57,6 @@ from pushforward.samplers import (
     UniPC,
     analytic,
     default_sampler,
-    simulate,
 )
 
 F64 = torch.float64
@@ -94,7 +92,6 @@ SAMPLERS = {
     "corrector": Sampler(Then(DDPM, Langevin(FixedStep(0.1))), Karras()),
     "repeat": Sampler(Repeat(DDPM, 2), Karras()),
     "restart": Sampler(Restart(DPMSolverPP2M, low=0.1, high=1.0), Karras()),
-    "partly renewed": Sampler(PartlyRenewed(), Karras()),
     "analytic": Sampler(Ancestral(1.0, analytic), Karras()),
     "adaptive": AdaptiveSampler(AdaptiveDPMSolver(2, rtol=0.5)),
     "adaptive flow": FlowSampler(1e-2),
@@ -255,18 +252,9 @@ def test_published_pigdm_is_its_algorithm():
     )
 
 
-def test_the_step_of_diffpir_renews_its_share():
-    path, draws = VP(), Draws.of(1, range(2))
-    t, s = path.level(0.6), path.level(0.5)
-    x = Draws.of(2, range(2)).normal(SHAPE, F64)
-    estimate = prior(path)(x, t)
-    z = draws.at(0).normal_like(x)
-    expected = s.alpha * estimate.mean + s.sigma * (0.7**0.5 * estimate.noise + 0.3**0.5 * z)
-    found = simulate(prior(path), PartlyRenewed(0.3), x, (t, s), draws)
-    assert torch.allclose(found, expected, rtol=0, atol=1e-10)
-    for make in (lambda: PartlyRenewed(1.5), lambda: PublishedPiGDM(eta=2.0)):
-        with pytest.raises(UserError, match=r"lies? in \[0, 1\]"):
-            make()
+def test_eta_has_its_bounds():
+    with pytest.raises(UserError, match=r"eta must lie in \[0, 1\]"):
+        PublishedPiGDM(eta=2.0)
 
 
 def test_the_default_sampler_is_as_good_as_its_budget():

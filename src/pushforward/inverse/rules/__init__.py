@@ -5,7 +5,7 @@ from pushforward.inverse.rules.pigdm import PiGDM
 from pushforward.inverse.rules.plug_in import DPS, PlugIn, ScoreALD
 from pushforward.inverse.rules.posterior import Correction, Posterior
 from pushforward.inverse.rules.proximal import DiffPIR, Proximal
-from pushforward.inverse.rules.published import PartlyRenewed, PublishedPiGDM, distributed, printed
+from pushforward.inverse.rules.published import PublishedPiGDM, distributed, printed
 from pushforward.inverse.rules.tangent import Tangent
 from pushforward.inverse.rules.variance import VarianceLaw, isotropic_variance
 
@@ -15,7 +15,6 @@ __all__ = [
     "TMPD",
     "Correction",
     "DiffPIR",
-    "PartlyRenewed",
     "PiGDM",
     "PlugIn",
     "Posterior",

@@ -1,4 +1,4 @@
-"""The samplers that were printed with two of the rules, where rule and step are one: PiGDM's and DiffPIR's."""
+"""PiGDM with the sampler it was printed with, where rule and step are one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ from pushforward.numerics.random import Draws
 from pushforward.paths.gaussian import GaussianPath, Level
 from pushforward.paths.grids import DDIMStrided, Grid, Uniform
 from pushforward.paths.table import Table
-from pushforward.samplers.ancestral import Ancestral, Interval
 from pushforward.samplers.step import Observer, simulate
 
 Weight = Callable[[float, float], float]
@@ -123,27 +122,3 @@ class PublishedPiGDM:
         step = PiGDMStep(as_gaussian(likelihood, "PiGDM"), self.eta, self.weight, isotropic_variance(1.0))
         grid = self.grid or (DDIMStrided(len(path)) if isinstance(path, Table) else Uniform())
         return simulate(denoiser, step, x, grid(path, evaluations), draws, observe=observe)
-
-
-@dataclass(frozen=True)
-class PartlyRenewed:
-    """x_s = α_s m + σ_s(√(1 − ζ) ε̂ + √ζ z): the step of DiffPIR (Zhu et al. 2023), a share ζ of the noise renewed."""
-
-    share: float = 0.3
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.share <= 1.0:
-            raise UserError(f"the share of noise that is renewed lies in [0, 1]; got {self.share}")
-
-    def plan(self, path: GaussianPath, levels: Sequence[Level], /) -> list[Interval]:
-        return [self._interval(t, s) for t, s in itertools.pairwise(levels)]
-
-    def _interval(self, t: Level, s: Level) -> Interval:
-        state = s.sigma / t.sigma * (1 - self.share) ** 0.5
-        fresh = s.sigma * self.share**0.5
-        return Interval(t, s, self.share, state, s.alpha - t.alpha * state, fresh, 0.0, fresh > 0)
-
-    def __call__(
-        self, denoiser: Denoiser, x: Tensor, move: Interval, memory: None, draws: Draws, /
-    ) -> tuple[Tensor, None]:
-        return Ancestral()(denoiser, x, move, memory, draws)
