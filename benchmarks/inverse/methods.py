@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pushforward.inverse import (
+    CCDF,
+    DDNM,
+    DDRM,
+    DIFFPIR,
     DPS,
     MMPS,
     TMPD,
@@ -14,6 +18,9 @@ from pushforward.inverse import (
     Method,
     PiGDM,
     PlugIn,
+    ProjectedScore,
+    REDDiff,
+    RePaint,
     ScoreALD,
     isotropic_variance,
 )
@@ -56,5 +63,22 @@ METHODS: dict[str, Entry] = {
     "score-ALD, ancestral": Entry(ancestral(ScoreALD()), 400),
     "DiffPIR, λ = 7, ancestral": Entry(ancestral(DiffPIR()), 100),
     "DiffPIR, λ = 1, ancestral": Entry(ancestral(DiffPIR(1.0)), 100),
+    "DiffPIR, published": Entry(DIFFPIR, 100),
+    "DDRM": Entry(DDRM(), 20),
+    "DDRM, 100": Entry(DDRM(), 100),
+    "DDRM, published": Entry(DDRM.published(), 20),
+    "DDRM, published, 100": Entry(DDRM.published(), 100),
+    "DDRM, theorem 3.2": Entry(DDRM.variational(), 100),
+    "DDNM": Entry(DDNM(), 100),
+    "DDNM, published": Entry(DDNM.published(), 100),
+    "DDNM, time travel": Entry(DDNM(jump=5, times=3), 150),
+    "RePaint": Entry(RePaint(), 150),
+    "RePaint, published": Entry(RePaint.published(), 300),
+    "projected score": Entry(ProjectedScore(), 100),
+    "projected score, published": Entry(ProjectedScore.published(snr=0.16), 300),
+    "CCDF": Entry(CCDF(noise=1.0), 20),
+    "CCDF, published": Entry(CCDF.published(), 20),
+    "RED-diff": Entry(REDDiff(), 500),
+    "RED-diff, published": Entry(REDDiff.published(), 1000),
 }
 """A line here is a row of the table. `Proximal` is PiGDM on these problems."""
