@@ -26,17 +26,8 @@ from pushforward.numerics.random import Draws
 from pushforward.paths import EDM, VP, CosineVP, GaussianPath, Straight, Table, linear_betas
 from pushforward.samplers import BalancedQuantity, evaluations, interpolation_weights, simulate
 from pushforward.samplers.tuned import Tuned
-from pushforward.samplers.tuning import (
-    Coefficients,
-    Effort,
-    Figures,
-    TuningResult,
-    _refusal,
-    adams_rows,
-    levels_on,
-    tune,
-    unrolled,
-)
+from pushforward.samplers.tuning import Effort, Figures, TuningResult, _refusal, tune
+from pushforward.samplers.unrolled import Coefficients, adams_rows, levels_on, unrolled
 
 SMALL = Effort(starts=256, batch=64, steps=60, reference=64, validation=64, held_out=256)
 PATHS = [EDM(), VP(), CosineVP(), Straight(), Table.of_betas(linear_betas())]
