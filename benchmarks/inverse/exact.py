@@ -1,6 +1,6 @@
 """Every method beside the exact posterior: four problems, a mixture of ten Gaussians on 8×8 digits as the prior.
 
-    .venv/bin/python benchmarks/inverse/exact.py [--only TEXT] [--pairs 16] [--samples 96]
+    .venv/bin/python benchmarks/inverse/exact.py [--only TEXT] [--missing] [--pairs 16] [--samples 96]
 
 Each cell is mean error / excess sliced Wasserstein / variance ratio / coverage of 90 % / χ²; see `problem.Score`. The
 row of the exact score with the same solver is what a method without error of its own gives. Results are kept in
@@ -67,6 +67,7 @@ def table(results: dict[str, dict[str, dict[str, float]]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", action="append", help="methods whose name contains this")
+    parser.add_argument("--missing", action="store_true", help="only what is not in the results yet")
     parser.add_argument("--pairs", type=int, default=16)
     parser.add_argument("--samples", type=int, default=96)
     parser.add_argument("--seed", type=int, default=0)
@@ -78,6 +79,8 @@ def main() -> None:
         chosen = {n: e for n, e in METHODS.items() if not asked.only or any(text in n for text in asked.only)}
         for problem in (Problem.of(name, asked.pairs, asked.samples) for name in OPERATORS):
             for name, entry in chosen.items():
+                if asked.missing and problem.name in results.get(name, {}):
+                    continue
                 try:
                     found, seconds = run(entry, problem, asked.samples, asked.seed)
                     result = asdict(found) | {"seconds": round(seconds, 1)}

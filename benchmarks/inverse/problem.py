@@ -16,7 +16,7 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from pushforward.denoisers import Mixture, MixtureDenoiser
-from pushforward.inverse import Gaussian, LinearOperator, Mask, Matrix, ZeroBlur, condition, gaussian_kernel
+from pushforward.inverse import Gaussian, LinearOperator, Mask, Matrix, condition, gaussian_kernel, separable_blur
 from pushforward.numerics.random import Draws
 from pushforward.paths import EDM
 
@@ -43,7 +43,8 @@ def half_hidden() -> LinearOperator:
 
 
 def blur() -> LinearOperator:
-    return ZeroBlur(gaussian_kernel(5, 1.0, torch.float64))
+    line = gaussian_kernel(5, 1.0, torch.float64).sum(0)
+    return separable_blur(line, line, (8, 8))
 
 
 def projections() -> LinearOperator:
