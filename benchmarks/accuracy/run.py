@@ -5,7 +5,11 @@ the same starts: RMS per coordinate, and of the median sample. A few samples tha
 the RMS (at 30 evaluations one in some thousands), which is why there are many. At each number of evaluations the best
 setting of any peer counts, whichever it is there.
 
-    python benchmarks/accuracy/run.py [--environment FOLDER] [--targets aniso8] [--starts N] [--quick] [--output FILE]
+    python benchmarks/accuracy/run.py [--environment FOLDER] [--targets aniso8] [--paths VP] [--starts N] [--quick]
+        [--keep FILE …] [--output FILE]
+
+With `--keep`, rows that an earlier run has measured on as many starts are kept, and only our default sampler runs
+again: nothing else in them changes when the default does.
 
 The peers live in an environment of their own, created from requirements.txt if there is none.
 """
@@ -41,6 +45,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="512 starts, four budgets, little tuning: two minutes")
     parser.add_argument("--stochastic", action="store_true", help="sliced Wasserstein of the SDE samplers instead")
     parser.add_argument("--targets", nargs="+", help="aniso8, lowrank64 or both")
+    parser.add_argument("--paths", nargs="+", help="VP, EDM or both")
+    parser.add_argument("--keep", nargs="+", type=Path, help="JSON of earlier runs, of which all but our default holds")
     parser.add_argument("--starts", type=int, help="16,384 unless given, or --quick")
     parser.add_argument("--output", type=Path, default=None, help="JSON; benchmarks/results/ unless --quick")
     folder = parser.parse_args().environment.resolve()
