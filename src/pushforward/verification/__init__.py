@@ -14,6 +14,7 @@ from pushforward.verification import (
     estimates,
     forward,
     guidance,
+    inverse,
     langevin,
     likelihood,
     misprints,
@@ -35,6 +36,7 @@ TOPICS: tuple[ModuleType, ...] = (
     ancestral,
     solvers,
     guidance,
+    inverse,
     misprints,
 )
 CHECKS: tuple[Check, ...] = tuple(
