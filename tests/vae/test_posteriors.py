@@ -103,9 +103,9 @@ def test_gradients_with_q_held_reach_only_z(name):
 
 def test_full_covariance_has_the_covariance_of_its_factor():
     posterior, count = FullCovariance(2), 40_000
-    raw = torch.tensor([1.0, -2.0, *raw_of(torch.tensor([0.5, 2.0], dtype=F64)), 0.8], dtype=F64).expand(count, -1)
-    z = posterior.sample(raw, Draws.of(0, range(count))).z
     factor = torch.tensor([[0.5, 0.0], [0.8, 2.0]], dtype=F64)
+    raw = posterior.numbers(torch.tensor([[1.0, -2.0]], dtype=F64).expand(count, -1), factor)
+    z = posterior.sample(raw, Draws.of(0, range(count))).z
     torch.testing.assert_close(z.T.cov(), factor @ factor.T, atol=0.06, rtol=0)
     torch.testing.assert_close(z.mean(0), torch.tensor([1.0, -2.0], dtype=F64), atol=0.05, rtol=0)
 

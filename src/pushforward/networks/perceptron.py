@@ -59,10 +59,9 @@ def add_label(h: Tensor, embedding: nn.Embedding | None, label: Tensor | None) -
         return h
     if label is None:
         raise UserError(f"The network was built for labels of {embedding.num_embeddings} classes; none were given.")
-    if (
-        label.device.type == "cpu"
-        and label.numel()
-        and not 0 <= int(label.min()) <= int(label.max()) < (classes := embedding.num_embeddings)
-    ):
-        raise UserError(f"Labels from {int(label.min())} to {int(label.max())} were given; expected 0 … {classes - 1}.")
+    classes = embedding.num_embeddings
+    if label.device.type == "cpu" and label.numel():  # looking at values would make an accelerator wait
+        low, high = int(label.min()), int(label.max())
+        if low < 0 or high >= classes:
+            raise UserError(f"Labels from {low} to {high} were given; expected 0 … {classes - 1}.")
     return h + embedding(label).reshape(len(h), -1, *(1,) * (h.ndim - 2))

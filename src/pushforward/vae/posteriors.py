@@ -129,7 +129,11 @@ class Diagonal:
 
 @dataclass(frozen=True)
 class FullCovariance:
-    """N(μ, LLᵀ), L lower triangular: raw is (μ, log of L's diagonal, what is below it row by row)."""
+    """N(μ, LLᵀ), L = diag(σ)(1 + N/√latent), N strictly lower triangular: raw is (μ, log σ, N row by row).
+
+    What is below the diagonal shrinks with σ, so that an encoder that has just begun is not drowned in d²/2 terms of
+    noise that it would have to silence one by one.
+    """
 
     latent: int
 
@@ -168,12 +172,20 @@ class FullCovariance:
         squares = mean.square().sum(1) + factor.square().sum((1, 2)) - self.latent
         return (0.5 * squares - s.sum(1))[:, None]
 
+    def numbers(self, mean: Tensor, factor: Tensor) -> Tensor:
+        """raw (B, outputs) that is read as these means (B, latent) and this L (latent, latent)."""
+        scale = factor.diagonal()
+        rows, columns = torch.tril_indices(self.latent, self.latent, -1)
+        below = (factor / scale[:, None])[rows, columns] * self.latent**0.5
+        return torch.cat((mean, torch.cat((raw_of(scale), below)).expand(len(mean), -1)), 1)
+
     def _read(self, raw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         mean, s, below = raw.split([self.latent, self.latent, self.outputs - 2 * self.latent], 1)
         s = log_scale(s)
-        factor = torch.diag_embed(s.exp())
         rows, columns = torch.tril_indices(self.latent, self.latent, -1, device=raw.device)
-        return mean, s, factor.index_put((torch.arange(len(raw), device=raw.device)[:, None], rows, columns), below)
+        whole = torch.eye(self.latent, dtype=raw.dtype, device=raw.device).repeat(len(raw), 1, 1)
+        index = (torch.arange(len(raw), device=raw.device)[:, None], rows, columns)
+        return mean, s, s.exp()[:, :, None] * whole.index_put(index, below / self.latent**0.5)
 
 
 class FlowPosterior(nn.Module):
@@ -228,7 +240,9 @@ class FlowPosterior(nn.Module):
 def iaf_posterior(latent: int, transforms: int = 2, hidden: Sequence[int] = HIDDEN, context: int = 32) -> FlowPosterior:
     """Inverse autoregressive flow: one pass per transform to sample; densities of given z cost `latent` passes."""
     check_latent(latent)
-    return FlowPosterior(Inverse(autoregressive(latent, Affine(), transforms, hidden, context)), latent, context)
+    return FlowPosterior(
+        Inverse(autoregressive(latent, Affine(), transforms, hidden, context, start=0.0)), latent, context
+    )
 
 
 def _normal(noise: Tensor) -> Tensor:

@@ -96,8 +96,7 @@ class PCA:
         """Itself as a VAE, with its exact posterior (`full`) or with the best independent one."""
         covariance = torch.tensor(np.linalg.inv(self.precision))
         if full:
-            factor = torch.linalg.cholesky(covariance)
-            return self.encoded(FullCovariance(2), torch.cat((raw_of(torch.diag(factor)), factor[1, :1])))
+            return self.encoded(FullCovariance(2), _spread(torch.linalg.cholesky(covariance)))
         return self.encoded(Diagonal(2), raw_of(torch.tensor(np.diag(self.precision)) ** -0.5))
 
     def encoded(self, posterior: Posterior, spread: Tensor, *, at: np.ndarray | None = None) -> VAE:
@@ -110,6 +109,11 @@ class PCA:
 
 
 WORLD = PCA(LOADINGS, 0.3)
+
+
+def _spread(factor: Tensor) -> Tensor:
+    """What a full-covariance posterior reads as LLᵀ."""
+    return FullCovariance(2).numbers(torch.zeros(1, 2, dtype=torch.float64), factor)[0, 2:]
 
 
 def expected_elbo(joint: Joint, count: int) -> Tensor:
@@ -148,9 +152,8 @@ def mean_field(model: VAE | None = None) -> Finding:
 def decomposition(scale: float = 1.0) -> float:
     """−ELBO = −log p(x) + KL(q ‖ p(z | x)) for a posterior that is off in everything."""
     x, factor = WORLD.items(20), torch.tensor([[0.5, 0.0], [0.3, 0.8]], dtype=torch.float64)
-    spread = torch.cat((raw_of(torch.diag(factor)), factor[1, :1]))
     off = WORLD.posterior_mean + 0.1
-    model = WORLD.encoded(FullCovariance(2), spread, at=off)
+    model = WORLD.encoded(FullCovariance(2), _spread(factor), at=off)
     precision, q = torch.tensor(WORLD.precision), factor @ factor.T
     shift = x @ torch.tensor(off - WORLD.posterior_mean).T
     squares = torch.trace(precision @ q) + ((shift @ precision) * shift).sum(1) - 2
