@@ -73,8 +73,16 @@ def test_degrees_are_sorted_and_spread():
     assert hidden_degrees(3, 1, False).tolist() == [0, 0, 0]
 
 
-def test_networks_are_zero_at_the_start_and_may_have_no_inputs():
-    assert torch.equal(MADE(3, 2)(torch.ones(3, 4)), torch.zeros(2, 3, 4))
+def test_outputs_are_small_at_the_start_whatever_they_see():
+    """Not zero, or the hidden layers would learn nothing at first; none larger for seeing more or fewer."""
+    x = numbers(0, 12, 500).float()
+    for net in (MADE(12, 2), ColumnMLP(12, 12, 2)):
+        size = net(x).detach().square().mean((0, 2)).sqrt()
+        assert float(size.min()) > 0.02 and float(size.max()) < 0.6
+    assert torch.equal(ColumnMLP(3, 2, 1, ())(x[:3]), torch.zeros(1, 2, 500))
+
+
+def test_a_network_may_have_no_inputs():
     net = stirred(ColumnMLP(0, 3, 2, (5,)))
     assert net(numbers(0, 0, 4)).shape == (2, 3, 4)
     with pytest.raises(UserError, match="features=0"):

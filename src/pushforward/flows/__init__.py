@@ -3,14 +3,15 @@
 from pushforward.flows.actnorm import ActNorm
 from pushforward.flows.bases import Base, Gaussian, Mixture, StandardGaussian, Student, Uniform
 from pushforward.flows.bijection import Bijection, Chain, Inverse, Layer
-from pushforward.flows.builders import coupling_nsf, glow, iaf, maf, nice, nsf, realnvp
+from pushforward.flows.builders import coupling_nsf, glow, iaf, image_flow, maf, nice, nsf, realnvp
 from pushforward.flows.continuous import AdaptiveFlow, Continuous, Flowed
 from pushforward.flows.domains import Exponential, Interval, Scale, Simplex, Softplus
 from pushforward.flows.elementwise import Autoregressive, Coupling, Elementwise
 from pushforward.flows.flow import Flow, Scored
-from pushforward.flows.images import ChannelNet, Multiscale, Squeeze
+from pushforward.flows.images import ChannelNet, Flatten, Multiscale, Squeeze
 from pushforward.flows.jacobian import jacobian, log_abs_det, log_volume
 from pushforward.flows.linear import LU, Cayley, Dense, Householder, Permutation, Reverse
+from pushforward.flows.neural_ode import Ode, VelocityMLP
 from pushforward.flows.residual import Planar, Radial, Sylvester
 from pushforward.flows.scalar import Affine, ScalarMap, Shift
 from pushforward.flows.spline import Spline
@@ -31,6 +32,7 @@ __all__ = [
     "Dense",
     "Elementwise",
     "Exponential",
+    "Flatten",
     "Flow",
     "Flowed",
     "Gaussian",
@@ -40,6 +42,7 @@ __all__ = [
     "Layer",
     "Mixture",
     "Multiscale",
+    "Ode",
     "Permutation",
     "Planar",
     "Radial",
@@ -56,9 +59,11 @@ __all__ = [
     "Student",
     "Sylvester",
     "Uniform",
+    "VelocityMLP",
     "coupling_nsf",
     "glow",
     "iaf",
+    "image_flow",
     "jacobian",
     "log_abs_det",
     "log_volume",

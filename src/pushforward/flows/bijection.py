@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from pushforward.numerics.random import Draws
+
 
 class Bijection(ABC):
     """x ↦ (y, log |det ∂y/∂x|) per sample, and its inverse.
@@ -24,6 +26,10 @@ class Bijection(ABC):
 
     def given(self, context: Tensor | None) -> Bijection:
         """The bijection under conditions (B, c); one that takes none is itself."""
+        return self
+
+    def drawn(self, draws: Draws) -> Bijection:
+        """The bijection with its log-determinant estimated from these draws; one that needs no estimate is itself."""
         return self
 
 
@@ -93,6 +99,10 @@ class Chain(Layer):
             y, log_det = part.given(context).inverse(y)
             log_dets.append(log_det)
         return y, _sum(log_dets, y)
+
+    def drawn(self, draws: Draws) -> Bijection:
+        parts = [part.drawn(draws.at(i)) for i, part in enumerate(self.bijections)]
+        return self if all(a is b for a, b in zip(parts, self.bijections, strict=True)) else Chain(*parts)
 
     def initialise(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         for part in self.bijections:

@@ -12,27 +12,38 @@ from pushforward.errors import UserError
 from pushforward.flows.actnorm import ActNorm
 from pushforward.flows.bases import Base, StandardGaussian
 from pushforward.flows.bijection import Bijection, Chain, Inverse
+from pushforward.flows.domains import Interval
 from pushforward.flows.elementwise import Autoregressive, Coupling, Elementwise
 from pushforward.flows.flow import Flow
-from pushforward.flows.images import ChannelNet, Multiscale, scales
+from pushforward.flows.images import ChannelNet, Flatten, Multiscale, scales
 from pushforward.flows.linear import LU
 from pushforward.flows.scalar import Affine, ScalarMap, Shift
 from pushforward.flows.spline import Spline
-from pushforward.networks.made import MADE, ColumnMLP
+from pushforward.networks.made import MADE, OUTPUT, ColumnMLP
 from pushforward.numerics.random import key, normal
 
 HIDDEN = (128, 128)
 SPLINE = Spline()
 AFFINE = Affine()
+PIXELS = Spline(bound=6.0)
+"""Pixels on the whole line, once bounded, lie within ±4 or so."""
+MARGIN = 0.025
+"""Of its width, on either side of the interval of bounded pixels: so that those on its ends are not at infinity."""
 
 
 def autoregressive(
-    features: int, rule: ScalarMap, transforms: int, hidden: Sequence[int] = HIDDEN, context: int = 0
+    features: int,
+    rule: ScalarMap,
+    transforms: int,
+    hidden: Sequence[int] = HIDDEN,
+    context: int = 0,
+    *,
+    start: float = OUTPUT,
 ) -> Chain:
-    """Autoregressive layers, the order of the features reversed from one to the next."""
+    """Autoregressive layers, the order of the features reversed from one to the next; the identity with `start` 0."""
     _check(features, transforms)
     orders = (range(features), range(features)[::-1])
-    nets = (MADE(features, rule.count, hidden, context, order=orders[i % 2]) for i in range(transforms))
+    nets = (MADE(features, rule.count, hidden, context, order=orders[i % 2], start=start) for i in range(transforms))
     return Chain(*(Autoregressive(rule, net) for net in nets))
 
 
@@ -135,9 +146,49 @@ def glow(
     return Flow(_base(base, math.prod(shape)), Multiscale(shape, bijections, leaving[:-1]))
 
 
+def image_flow(
+    shape: Sequence[int],
+    levels: int | None = None,
+    steps: int = 4,
+    width: int = 64,
+    context: int = 0,
+    *,
+    rule: ScalarMap = PIXELS,
+    bounds: tuple[float, float] | None = None,
+) -> Flow:
+    """A `glow` for images (C, H, W) with spline couplings; pixels that end at `bounds` are put on the whole line first.
+
+    `levels` are as many as the sides can be halved, at most 3, down to no less than 2 pixels, unless given. Images that
+    cannot be halved become vectors, moved by 2·`steps` couplings.
+    """
+    levels = halvings(shape) if levels is None else levels
+    if levels:
+        inner = glow(shape, levels, steps, width, context, rule=rule)
+    else:
+        size = math.prod(shape)
+        inner = Flow(
+            _base(None, size), Chain(Flatten(shape), couplings(size, rule, 2 * steps, (width, width), context))
+        )
+    if bounds is None:
+        return inner
+    low, high = bounds
+    room = MARGIN * (high - low)
+    return Flow(inner.base, Chain(Inverse(Interval(low - room, high + room)), inner.bijection))
+
+
+def halvings(shape: Sequence[int], most: int = 3) -> int:
+    """How often both sides of images (C, H, W) can be halved, at most `most` times, down to 2 pixels."""
+    _, height, width = shape
+    return next(
+        i
+        for i in range(most + 1)
+        if i == most or any(side % 2 ** (i + 1) or side < 2 ** (i + 2) for side in (height, width))
+    )
+
+
 def _rotation(channels: int, seed: int) -> Tensor:
     """A random rotation or reflection, the same for the same seed."""
-    draws = normal(torch.tensor([key("rotation", seed)]), (channels, channels), torch.float64)[0]
+    draws = normal(torch.tensor([key("rotation", seed)], device="cpu"), (channels, channels), torch.float64)[0]
     return torch.linalg.qr(draws).Q.float()
 
 

@@ -62,7 +62,7 @@ class Continuous(Bijection):
     """y = the state at `stop` of dx/dt = w(t) v(t, x, rows), x at `start`.
 
     The state is integrated in float64 beside its log-determinants, whatever the dtype of the velocity, which is given
-    states of the dtype of x. Not differentiable in the parameters of v.
+    states of the dtype of x. Not differentiable in the parameters of v; `Ode` is.
     """
 
     velocity: Field

@@ -34,10 +34,13 @@ class Flow(nn.Module):
         """The flow under these conditions."""
         return Flow(self.base, self.bijection.given(context))
 
-    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Log-densities in nats: (B, …) -> (B,). Raises UserError for numbers that are not finite."""
+    def log_prob(self, x: Tensor, context: Tensor | None = None, draws: Draws | None = None) -> Tensor:
+        """Log-densities in nats: (B, …) -> (B,). Raises UserError for numbers that are not finite.
+
+        With `draws` a log-determinant that is dear is estimated without bias (`Ode`); all others are exact anyway.
+        """
         check_finite(x, "input")
-        z, log_det = self._given(context).forward(x)
+        z, log_det = self._given(context, draws).forward(x)
         return self.base.log_prob(z) + log_det
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -63,7 +66,8 @@ class Flow(nn.Module):
         if isinstance(self.bijection, Layer):
             self.bijection.initialise(x, context)
 
-    def _given(self, context: Tensor | None) -> Bijection:
+    def _given(self, context: Tensor | None, draws: Draws | None = None) -> Bijection:
         if context is not None:
             check_finite(context, "condition")
-        return self.bijection.given(context)
+        bijection = self.bijection if draws is None else self.bijection.drawn(draws)
+        return bijection.given(context)

@@ -31,6 +31,22 @@ class Squeeze(Layer):
         return x.flatten(4, 5).flatten(2, 3), y.new_zeros(len(y))
 
 
+class Flatten(Layer):
+    """Images (B, C, H, W) of one shape to vectors (B, C·H·W)."""
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        super().__init__()
+        self.shape = tuple(shape)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        if x.shape[1:] != torch.Size(self.shape):
+            raise UserError(f"This flow was built for items of shape {self.shape}; it was given {tuple(x.shape[1:])}.")
+        return x.flatten(1), x.new_zeros(len(x))
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return y.unflatten(1, self.shape), y.new_zeros(len(y))
+
+
 class ChannelNet(nn.Module):
     """3×3, 1×1 and 3×3 convolutions: (x (a, B, H, W), condition (B, c)) to (count, b, B, H, W), zero at the start.
 

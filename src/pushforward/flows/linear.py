@@ -134,7 +134,7 @@ class LU(_Matrix):
 
     def __init__(self, features: int, weight: Tensor | None = None) -> None:
         super().__init__(features)
-        start = torch.eye(features) if weight is None else weight
+        start = torch.eye(features, device="cpu") if weight is None else weight
         if start.shape != (features, features):
             raise UserError(
                 f"A linear bijection of {features} features needs a square matrix ({features}, {features}); "

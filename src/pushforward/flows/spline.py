@@ -15,12 +15,13 @@ from pushforward.flows.spline_gradient import mapped
 class Spline:
     """y(x) on [−bound, bound] through `bins` bins, the identity outside, with slope 1 where they meet.
 
-    Parameters (3·bins − 1, …): logits of the widths, logits of the heights, slopes at the inner knots. In a bin of
-    chord slope s, with θ = (x − x_k)/w_k,
+    Parameters (3·bins − 1, …): logits of the widths, logits of the heights, log-slopes r at the inner knots, read as
+    d = exp(r/(1 + |r|/L)) with L = −log smallest. In a bin of chord slope s, with θ = (x − x_k)/w_k,
 
         y = y_k + h (s θ² + d_k θ(1−θ)) / (s + (d_k + d_{k+1} − 2s) θ(1−θ)).
 
-    `smallest` bounds widths and heights (as parts of the interval) and slopes from below.
+    `smallest` bounds widths and heights (as parts of the interval) and slopes from below, its inverse the slopes from
+    above.
     """
 
     bins: int = 8

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 
 class Bin(NamedTuple):
@@ -90,9 +89,7 @@ def _through(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """θ, the chord's slope, the slopes over it, the value on the other axis and its log-slope, given the bin."""
     chord = lengths[1] / lengths[0]
-    one = one_like(place)
-    slopes = functional.softplus(torch.add(raw, one, alpha=math.log(math.expm1(1 - smallest))))
-    slopes = torch.add(slopes, one, alpha=smallest) / chord
+    slopes = (raw / torch.add(one_like(place), raw.abs(), alpha=-1 / math.log(smallest))).exp() / chord
     part = ((place - lows[axis]) / lengths[axis]).clamp(0, 1)
     theta = _root(part, slopes).clamp(0, 1) if axis else part
     curve = curve_at(theta, slopes)

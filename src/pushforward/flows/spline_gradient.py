@@ -7,6 +7,7 @@ log dx/dy is −log F_x; so one set of derivatives, those of F and L = log F_x, 
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -95,12 +96,12 @@ def _adjoint(found: Bin, value: Tensor, log: Tensor, axis: int, smallest: float)
     common = curve.product * torch.addcmul(under, tall, curve.part)
     by_left = torch.addcmul(over * (curve.rest * curve.rest), tall, curve.product) - common
     by_right = over * (theta * theta) - common
-    by_chord = log - by_left * left - by_right * right
+    slopes = torch.stack((by_left * left, by_right * right))
+    by_chord = log - slopes[0] - slopes[1]
     by_height = torch.addcmul(by_chord / height, value, curve.part)
     by_start = -by_theta / width
     by_width = torch.addcmul(-by_chord / width, by_start, theta)
     lows, lengths = torch.stack((by_start, value)), torch.stack((by_width, by_height))
-    slopes = torch.stack((by_left, by_right)) / found.chord
     return moved if axis else -by_start, _to_parameters(found, lows, lengths, slopes, smallest)
 
 
@@ -113,10 +114,10 @@ def _to_parameters(found: Bin, lows: Tensor, lengths: Tensor, slopes: Tensor, sm
     knots = lows.new_zeros(2, bins + 1, samples).scatter_(1, found.ends.expand(2, 2, -1), pairs)
     knots[:, bins] += by_total
     matrix = cumulation(bins, smallest, knots.dtype, knots.device)
-    # softplus′(raw) = 1 − e^(−softplus(raw)); the slopes at the two ends are no parameters: the left one's row is
-    # written over, the right one's cut off.
-    falling = torch.addcmul(one_like(slopes) * smallest, found.slopes, found.chord, value=-1)
-    slopes = slopes * torch.expm1(falling).neg_()
+    # The adjoints are of log-slopes u = raw/(1 + |raw|/L), and du/draw = (1 − |u|/L)². Those at the two ends are no
+    # parameters: the left one's row is written over, the right one's cut off.
+    size = (found.slopes * found.chord).log_().abs_()
+    slopes = slopes * torch.add(one_like(size), size, alpha=1 / math.log(smallest)).square_()
     whole = lows.new_zeros(3 * bins, samples).scatter_(0, found.ends + (2 * bins - 1), slopes)
     whole[: 2 * bins] = torch.bmm(matrix.mT, knots).mul_(found.share).reshape(2 * bins, samples)
     return whole[:-1]

@@ -17,13 +17,16 @@ from torch import Tensor, nn
 from pushforward.errors import UserError
 from pushforward.networks.checks import require_positive
 
+OUTPUT = 0.5
+"""How the last layer starts, beside the others: near zero, but not at it, where the hidden layers would not learn."""
+
 
 class ColumnLinear(nn.Module):
-    """W h + b on columns: h (inputs, B) to (outputs, B)."""
+    """W h + b on columns: h (inputs, B) to (outputs, B). Starts uniform on ±`scale`/√inputs."""
 
-    def __init__(self, inputs: int, outputs: int, *, zero: bool = False) -> None:
+    def __init__(self, inputs: int, outputs: int, *, scale: float = 1.0) -> None:
         super().__init__()
-        bound = 0.0 if zero else 1 / math.sqrt(max(inputs, 1))
+        bound = scale / math.sqrt(max(inputs, 1))
         self.weight = nn.Parameter(torch.empty(outputs, inputs).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(outputs, 1).uniform_(-bound, bound))
 
@@ -32,12 +35,15 @@ class ColumnLinear(nn.Module):
 
 
 class MaskedLinear(ColumnLinear):
-    """(M ⊙ W) h + b, with M[i, j] = 1 where unit i may see unit j."""
+    """(M ⊙ W) h + b, with M[i, j] = 1 where unit i may see unit j. Starts as wide as units that see so few should."""
 
     mask: Tensor
 
-    def __init__(self, sees: Tensor, *, zero: bool = False) -> None:
-        super().__init__(sees.shape[1], sees.shape[0], zero=zero)
+    def __init__(self, sees: Tensor, *, scale: float = 1.0) -> None:
+        super().__init__(sees.shape[1], sees.shape[0], scale=scale * math.sqrt(max(sees.shape[1], 1)))
+        few = sees.sum(1, keepdim=True).clamp(min=1).rsqrt().to(self.weight)
+        self.weight.data.mul_(few)
+        self.bias.data.mul_(few)
         self.register_buffer("mask", sees.to(self.weight.dtype), persistent=False)
 
     def forward(self, h: Tensor) -> Tensor:
@@ -65,20 +71,28 @@ def joined(x: Tensor, context: Tensor | None, expected: int) -> Tensor:
 
 
 class ColumnMLP(nn.Module):
-    """A ReLU perceptron on columns: (x (d, B), condition (B, c)) to (count, features, B), zero at initialisation.
+    """A ReLU perceptron on columns: (x (d, B), condition (B, c)) to (count, features, B), small at the start.
 
-    It may have no inputs at all; the outputs are then the same for every sample.
+    It may have no inputs at all: the outputs are then the same for every sample. Without hidden layers it is zero at
+    the start.
     """
 
     def __init__(
-        self, inputs: int, features: int, count: int, hidden: Sequence[int] = (128, 128), context: int = 0
+        self,
+        inputs: int,
+        features: int,
+        count: int,
+        hidden: Sequence[int] = (128, 128),
+        context: int = 0,
+        *,
+        start: float = OUTPUT,
     ) -> None:
         super().__init__()
         require_positive(features=features, count=count, **{f"hidden[{i}]": width for i, width in enumerate(hidden)})
         self.inputs, self.features, self.count, self.context = inputs, features, count, context
         sizes = [inputs + context, *hidden] if inputs + context else [0]
         self.hidden = nn.ModuleList(ColumnLinear(a, b) for a, b in pairwise(sizes))
-        self.output = ColumnLinear(sizes[-1], count * features, zero=True)
+        self.output = ColumnLinear(sizes[-1], count * features, scale=start if self.hidden else 0.0)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         check_features(len(x), self.inputs)
@@ -127,7 +141,7 @@ class MADE(nn.Module):
     i + 1, a hidden unit of degree m sees what has degree ≤ m, the i-th outputs see hidden degrees ≤ i. Hidden degrees
     are spread evenly over 1 … d − 1 and sorted, so that what one more known feature sets free is a contiguous slice of
     each layer (`unroll`). A condition (B, c) has degree 0 and so do then some hidden units: it reaches the first
-    feature too. The output is zero at initialisation.
+    feature too. The outputs start as small as `start`, 0 for exact zeros.
     """
 
     def __init__(
@@ -138,6 +152,7 @@ class MADE(nn.Module):
         context: int = 0,
         *,
         order: Sequence[int] | None = None,
+        start: float = OUTPUT,
     ) -> None:
         super().__init__()
         require_positive(features=features, count=count, **{f"hidden[{i}]": width for i, width in enumerate(hidden)})
@@ -145,11 +160,11 @@ class MADE(nn.Module):
         self.order = list(range(features) if order is None else order)
         if sorted(self.order) != list(range(features)):
             raise UserError(f"An order of {features} features holds 0 … {features - 1} once each; got {self.order}.")
-        place = torch.argsort(torch.tensor(self.order))
-        degrees = [torch.cat((torch.zeros(context, dtype=torch.int64), place + 1))]
+        place = torch.argsort(torch.tensor(self.order, device="cpu"))
+        degrees = [torch.cat((torch.zeros(context, dtype=torch.int64, device="cpu"), place + 1))]
         degrees += [hidden_degrees(width, features, bool(context)) for width in hidden]
         self.hidden = nn.ModuleList(MaskedLinear(after[:, None] >= before) for before, after in pairwise(degrees))
-        self.output = MaskedLinear(place.repeat(count)[:, None] >= degrees[-1], zero=True)
+        self.output = MaskedLinear(place.repeat(count)[:, None] >= degrees[-1], scale=start)
         # How many units of each hidden layer each known feature sets free.
         self.sizes = [torch.bincount(degree, minlength=features).tolist() for degree in degrees[1:]]
 
@@ -206,4 +221,4 @@ class MADE(nn.Module):
 def hidden_degrees(width: int, features: int, from_zero: bool) -> Tensor:
     """Sorted degrees of `width` units, spread evenly over 1 … features − 1, or from 0 on where there is a condition."""
     lowest = 0 if from_zero or features == 1 else 1
-    return lowest + torch.arange(width) * (features - lowest) // width
+    return lowest + torch.arange(width, device="cpu") * (features - lowest) // width

@@ -48,6 +48,15 @@ DOPRI5 = Tableau(
 )
 """Dormand & Prince (1980), order 5 with an error of order 4."""
 
+RK4 = Tableau(
+    order=4,
+    nodes=(0.0, 1 / 2, 1 / 2, 1.0, 1.0),
+    rows=((), (1 / 2,), (0.0, 1 / 2), (0.0, 0.0, 1.0), (1 / 6, 1 / 3, 1 / 3, 1 / 6)),
+    errors=(),
+    error_order=4,
+)
+"""The classical method of Kutta (1901), for equal steps alone: it has no estimate of its error."""
+
 DOP853 = Tableau(
     order=8,
     nodes=(
