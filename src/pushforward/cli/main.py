@@ -60,6 +60,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "pushforward.cli.evaluate:report",
         "pushforward report runs/digits-edm\n  pushforward report runs/digits-edm -o digits.html",
     ),
+    "compare": (
+        "pushforward.cli.compare:compare",
+        "pushforward compare digits\n"
+        "  pushforward compare photos/ --family diffusion --family gan --minutes 20 --seeds 2\n"
+        "  pushforward compare table.csv --label-column kind --steps 2000 --parameters 50000",
+    ),
     "info": (
         "pushforward.cli.info:info",
         "pushforward info runs/digits-edm\n  pushforward info runs/digits-edm --toml > again.toml",

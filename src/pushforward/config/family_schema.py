@@ -108,9 +108,9 @@ class VAEConfig(Section):
 
     family: Literal["vae"] = "vae"
     latent: Channels | None = Field(None, description="numbers of a latent; chosen from the data when not given")
-    width: Channels = 32
+    width: Channels | None = Field(None, description="of convolutions [32], or of the perceptrons of vectors [200]")
     hidden: Annotated[tuple[Channels, ...], Field(min_length=1, max_length=32)] | None = Field(
-        None, description="widths of perceptrons, in place of convolutions for images"
+        None, description="widths of perceptrons, layer by layer, for images too"
     )
     likelihood: Literal["auto", "gaussian", "gaussian-each", "discretised-logistic", "bernoulli", "categorical"] = (
         "auto"

@@ -46,6 +46,7 @@ def likelihood(
     seed: int = 0,
     batch_size: int = 256,
     progress: Callable[[int, int], None] | None = None,
+    data: Dataset | None = None,
 ) -> Scores:
     """log p of the items of a split or file, in the user's units: by the probability flow of a denoiser, else as the
     run's model tells it.
@@ -58,11 +59,12 @@ def likelihood(
             coordinate).
         probes: random ones for the divergence; by default none up to 32 coordinates.
         repeats: uniform draws within the cells of whole numbers, 4 by default, each with probes of its own.
+        data: what the run was trained on, where it cannot read that again by itself.
 
     Raises:
         UserError: data that does not fit the model, a label that it lacks, counts below 1, a model without a density.
     """
-    data = run.data()
+    data = data or run.data()
     rows = rows_of(run, source, number, data)
     labels = labels_for(run, len(rows), label, rows.labels if own_labels else None, own_labels)
     measured = moments(run, data)

@@ -87,6 +87,15 @@ class GeneratorEvaluation:
         scores = None if self.scores is None else self.scores.to_dict()
         return {**asdict(self), "scores": scores, "reached": self.reached}
 
+    @staticmethod
+    def of_dict(stored: Mapping[str, Any]) -> GeneratorEvaluation:
+        """What `to_dict` gave. Raises KeyError, TypeError, ValueError or AttributeError for anything else."""
+        values = {field.name: stored[field.name] for field in fields(GeneratorEvaluation)}
+        values["missing"] = tuple(Missing(**entry) for entry in stored["missing"])
+        values["losses"] = {name: Loss(**entry) for name, entry in stored["losses"].items()}
+        values["scores"] = None if stored["scores"] is None else _scores(stored["scores"])
+        return GeneratorEvaluation(**values)
+
     def save(self, path: Path | str) -> Path:
         """Write it as JSON, atomically."""
         text = json.dumps(_plain(self.to_dict()), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -106,13 +115,7 @@ def _plain(value: Any) -> Any:
 def read_evaluation(path: Path | str) -> GeneratorEvaluation:
     """What `save` wrote. Raises UserError where there is no such file or it holds something else."""
     try:
-        stored = json.loads(Path(path).read_text(encoding="utf-8"))
-        names = [field.name for field in fields(GeneratorEvaluation)]
-        values = {name: stored[name] for name in names}
-        values["missing"] = tuple(Missing(**entry) for entry in stored["missing"])
-        values["losses"] = {name: Loss(**entry) for name, entry in stored["losses"].items()}
-        values["scores"] = None if stored["scores"] is None else _scores(stored["scores"])
-        return GeneratorEvaluation(**values)
+        return GeneratorEvaluation.of_dict(json.loads(Path(path).read_text(encoding="utf-8")))
     except OSError as error:
         raise UserError(f"{path} could not be read ({error.strerror}): evaluate the run first") from None
     except (KeyError, TypeError, ValueError, AttributeError):

@@ -51,12 +51,14 @@ def resolve(config: VAEConfig, data: Dataset) -> VAEConfig:
     if chosen == "bernoulli" and steps != 2:
         raise UserError(f"model.likelihood=bernoulli is for images of two values, and these have {steps}: leave it out")
     latent = config.latent or min(32, max(2, round(math.sqrt(math.prod(form.shape)))))
-    return config.model_copy(update={"latent": latent, "likelihood": chosen})
+    width = config.width or (32 if form.kind is Kind.IMAGE else 200)
+    return config.model_copy(update={"latent": latent, "likelihood": chosen, "width": width})
 
 
 def build(config: VAEConfig, form: Format, classes: int, items: Split | None) -> VAE:
     """The model of a resolved section; a VampPrior begins at the first training items."""
-    latent = config.latent or 2
+    latent, width = config.latent or 2, config.width or 32
+    hidden = config.hidden or (None if form.kind is Kind.IMAGE else (width, width))
     return vae(
         form.shape,
         latent,
@@ -64,8 +66,8 @@ def build(config: VAEConfig, form: Format, classes: int, items: Split | None) ->
         posterior=_posterior(config, latent),
         prior=_prior(config, latent, form, classes, items),
         bound=_bound(config),
-        hidden=config.hidden,
-        width=config.width,
+        hidden=hidden,
+        width=width,
         num_classes=classes,
     )
 
