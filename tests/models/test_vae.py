@@ -225,7 +225,7 @@ def test_training_lowers_the_bound_and_tells_its_parts(tmp_path):
             return -float(model.log_prob_bound(items.values[:100], None, draws, 50)[0].mean())
 
     before = value()
-    fit(model, items, None, recipe(steps=150), tmp_path / "run", {})
+    fit(model, items, None, recipe(steps=150, log_every=1), tmp_path / "run", {})
     assert value() < before - 0.2
     entry = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
     assert entry["loss"] == pytest.approx(entry["figures"]["divergence"] - entry["figures"]["log_likelihood"], rel=1e-4)
