@@ -10,11 +10,14 @@ from torch import Tensor, nn
 from pushforward.data.dataset import Batch
 from pushforward.denoisers.denoiser import NetworkDenoiser
 from pushforward.denoisers.precondition import Prediction
+from pushforward.errors import UserError
 from pushforward.models.family import Denoising
 from pushforward.numerics.random import Draws
+from pushforward.objectives.coupling import Coupling, coupled
 from pushforward.objectives.denoising import denoising_loss
 from pushforward.objectives.weighting import Weighting, output_weighting
 from pushforward.paths.gaussian import GaussianPath
+from pushforward.paths.processes import Straight
 from pushforward.paths.times import TimeLaw
 from pushforward.samplers.default import USUAL_EVALUATIONS, default_sampler
 
@@ -29,6 +32,8 @@ class Diffusion(Denoising):
         shape: of one item, in model units.
         num_classes: how many labels there are, 0 for none.
         label_dropout: share of labels replaced by "no label" in training, which classifier-free guidance needs.
+        coupling: which noise of a batch goes with which item, for flow matching on the straight path; None: its own.
+            What is learned is then a flow and no score: sample it with rules that draw no noise.
     """
 
     def __init__(
@@ -41,8 +46,15 @@ class Diffusion(Denoising):
         num_classes: int = 0,
         label_dropout: float = 0.1,
         weighting: Weighting = output_weighting,
+        coupling: Coupling | None = None,
     ) -> None:
         super().__init__(shape, num_classes)
+        if coupling is not None and not isinstance(path, Straight):
+            raise UserError(
+                "noise is coupled to data on the straight path, that of flow matching; this one is "
+                f"{type(path).__name__}"
+            )
+        self.coupling = coupling
         self.network, self.path, self.prediction, self.times = network, path, prediction, times
         self.label_dropout, self.weighting = label_dropout, weighting
 
@@ -52,12 +64,15 @@ class Diffusion(Denoising):
 
     def loss(self, objective: str, batch: Batch, draws: Draws) -> Tensor:
         """w(t)‖F − F*‖² averaged over coordinates, one time and one noise per item: (B,)."""
-        denoiser = self.denoiser()
+        denoiser, noise = self.denoiser(), None
         labels = self.labels_of(batch)
+        if self.coupling is not None:
+            noise = draws.at("noise").normal_like(batch.values)
+            noise = coupled(self.coupling, batch.values, noise, labels, draws.at("coupling"))
         if labels is not None:
             keep = draws.at("label").uniform() >= self.label_dropout
             denoiser = denoiser.given(label=torch.where(keep, labels, self.num_classes))
-        return denoising_loss(denoiser, batch.values, draws, self.times, self.weighting)
+        return denoising_loss(denoiser, batch.values, draws, self.times, self.weighting, noise=noise)
 
     def denoiser(self) -> NetworkDenoiser:
         """The network read as a Denoiser, no condition bound."""

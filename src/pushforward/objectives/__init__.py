@@ -11,6 +11,7 @@ from pushforward.objectives.bound import (
     variational_bound,
 )
 from pushforward.objectives.continuous import ContinuousBound, continuous_bound
+from pushforward.objectives.coupling import Assignment, Coupling, Sinkhorn, coupled
 from pushforward.objectives.decoders import DiscretisedGaussian, exact_interval, gaussian_density, tanh_interval
 from pushforward.objectives.denoising import denoising_error, denoising_loss
 from pushforward.objectives.score_matching import (
@@ -41,16 +42,20 @@ from pushforward.objectives.weighting import (
 
 __all__ = [
     "P2",
+    "Assignment",
     "Bound",
     "ContinuousBound",
+    "Coupling",
     "DiscretisedGaussian",
     "EDMWeighting",
     "LearnedUncertainty",
     "LikelihoodWeighting",
     "MinSNR",
+    "Sinkhorn",
     "Weighting",
     "bound_loss",
     "continuous_bound",
+    "coupled",
     "data_weighting",
     "denoising_error",
     "denoising_loss",

@@ -41,17 +41,20 @@ def denoising_loss(
     law: TimeLaw,
     weighting: Weighting = output_weighting,
     *,
+    noise: Tensor | None = None,
     uncertainty: nn.Module | None = None,
     observe: Callable[[Times, Tensor], None] | None = None,
 ) -> Tensor:
     """w(t)·(mean over coordinates of |F − F*|²) at one random time and noise per sample: x0 (B, …) -> (B,).
 
-    The network is called once. With `uncertainty`, u(t), the loss is e^{−u}·loss + u (Karras et al. 2024). `observe`
-    is told the times and the losses before importance weights, e.g. `LossAware.observe`.
+    The network is called once. `noise` (B, …) is given where it is not independent of x0 (`coupled`). With
+    `uncertainty`, u(t), the loss is e^{−u}·loss + u (Karras et al. 2024). `observe` is told the times and the losses
+    before importance weights, e.g. `LossAware.observe`.
     """
     times = law(denoiser.path, draws.at("time"))
     level = denoiser.path.level(times.t)
-    loss = denoising_error(denoiser, x0, draws.at("noise").normal_like(x0), level)
+    noise = draws.at("noise").normal_like(x0) if noise is None else noise
+    loss = denoising_error(denoiser, x0, noise, level)
     weight = weighting(level, denoiser.prediction)
     if not (isinstance(weight, float) and weight == 1.0):
         loss = loss * batch_of(weight, len(loss), loss.device).to(loss.dtype)
