@@ -76,4 +76,4 @@ def test_budgets_have_one_length_and_room_for_a_model(items):
     with pytest.raises(UserError, match="at least 100 parameters"):
         Budget(steps=1, parameters=5)
     with pytest.raises(UserError, match="smallest model"):
-        sized(configured("vae", Budget(steps=1), 0), items, 40)
+        sized(configured("vae", Budget(steps=1), 0), items, 20)

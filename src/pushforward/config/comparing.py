@@ -16,7 +16,7 @@ from pushforward.config.schema import Config
 from pushforward.config.scoring import likelihood
 from pushforward.data.dataset import Dataset
 from pushforward.errors import UserError
-from pushforward.models.family import Denoising
+from pushforward.models.family import Denoising, Unnormalised
 from pushforward.networks.budget import width_for
 from pushforward.report.contenders import (
     Contender,
@@ -165,7 +165,8 @@ def _contend(
 
 def _likelihood(run: Run, data: Dataset) -> tuple[Likelihood | None, str]:
     """What the model says of the test items, or why it says nothing."""
-    evaluations = _EVALUATIONS if isinstance(run.generator.model, Denoising) else None
+    model = run.generator.model
+    evaluations = _EVALUATIONS if isinstance(model, Denoising) and not isinstance(model, Unnormalised) else None
     try:
         scores = likelihood(run, "test", number=_SCORED, evaluations=evaluations, repeats=_CELLS, data=data)
     except UserError as error:

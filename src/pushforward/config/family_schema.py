@@ -125,5 +125,23 @@ class VAEConfig(Section):
     conditional: bool = Field(True, description="learn the labels, where the data has them")
 
 
-ModelConfig = Annotated[DiffusionConfig | VAEConfig, Field(discriminator="family")]
+class EnergyConfig(Section):
+    """An energy model: p = exp(−f)/Z."""
+
+    family: Literal["energy"] = "energy"
+    matching: Literal["denoising", "sliced", "sliced-reduced", "explicit", "finite-difference"] = Field(
+        "denoising", description="denoising: an energy at every noise level; the others: one energy of clean data"
+    )
+    width: Channels | None = Field(None, description="of convolutions [32], or of the perceptrons of vectors [128]")
+    depth: Layers = Field(3, description="of the perceptrons of vectors")
+    multipliers: Multipliers | None = Field(None, description="widths of the resolutions of images")
+    blocks: Layers = Field(1, description="at each resolution of images")
+    sigma_min: Size = Field(0.05, description="the smallest noise, whose energy is the density")
+    sigma_max: Size = 80.0
+    sigma_data: Size | None = Field(None, description="the data's standard deviation; measured when not given")
+    conditional: bool = Field(True, description="learn the labels, where the data has them")
+    label_dropout: Fraction = Field(0.1, description="share of labels left out in training, so that guidance works")
+
+
+ModelConfig = Annotated[DiffusionConfig | VAEConfig | EnergyConfig, Field(discriminator="family")]
 """What is trained: one section per family."""

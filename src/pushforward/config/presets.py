@@ -14,8 +14,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     "ncsn": {"model": {"path": {"kind": "ve"}, "prediction": "score", "times": "uniform"}},
     "flow-matching": {"model": {"path": {"kind": "straight"}, "prediction": "flow", "times": "logit-normal"}},
     "vae": {"model": {"family": "vae"}},
+    "energy": {"model": {"family": "energy"}},
 }
-USUAL = {"diffusion": "edm", "vae": "vae"}
+USUAL = {"diffusion": "edm", "vae": "vae", "energy": "energy"}
 """The preset of each family, where no other is asked for."""
 
 

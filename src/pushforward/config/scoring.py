@@ -15,7 +15,7 @@ from pushforward.data.dataset import Dataset
 from pushforward.denoisers.terminal import Moments
 from pushforward.errors import UserError
 from pushforward.models.denoising import DiffusionGenerator
-from pushforward.models.family import HasDensity
+from pushforward.models.family import HasDensity, Unnormalised
 from pushforward.models.generator import Samples
 from pushforward.models.likelihood import ProbabilityFlow
 from pushforward.models.scoring import (
@@ -28,7 +28,10 @@ from pushforward.models.scoring import (
     score_rows,
     solver_of,
 )
+from pushforward.numerics.random import Draws
 
+_CHAINS = 512
+"""Annealed chains that log Z of an energy model is estimated with."""
 _MEASURED = 10_000
 """Items of the training split on which mean and covariance are measured."""
 
@@ -91,7 +94,7 @@ def _rule(
 ) -> Rule:
     generator = run.generator
     generator.model.eval()
-    if isinstance(generator, DiffusionGenerator):
+    if isinstance(generator, DiffusionGenerator) and not isinstance(generator.model, Unnormalised):
         return ByFlow(
             generator.conditioned(labels), measured, 100 if evaluations is None else evaluations, probes, batch_size
         )
@@ -102,6 +105,10 @@ def _rule(
             f"a model of this kind ({type(generator.model).__name__}) has no likelihood: it only draws samples; "
             "`evaluate` scores those"
         )
+    if isinstance(generator.model, Unnormalised):
+        for label in (None,) if labels is None else sorted(set(labels.tolist())):
+            generator.model.estimate_log_z(Draws.of(0, range(_CHAINS), "log z", generator.model.device), label)
+        return ByModel(generator.model, None if labels is None else labels.to(generator.model.device))
     if labels is not None:
         return ByModel(generator.model, labels.to(generator.model.device))
     return ByModel(generator.model, None, _shares(data, generator.model.num_classes))

@@ -76,6 +76,15 @@ class Denoising(Family):
         return self.denoiser().given(label=labels)
 
 
+@runtime_checkable
+class Unnormalised(Protocol):
+    """A family whose density is known up to a constant, which is estimated before it is asked for."""
+
+    def estimate_log_z(self, draws: Draws, label: int | None = None) -> object:
+        """Estimate log Z for a label, or for items without one, by one chain per key; kept until training goes on."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Density:
     """log p of items: nats and their standard errors, float64 (B,).

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from pushforward.config.families import diffusion, vae
-from pushforward.config.family_schema import DiffusionConfig, ModelConfig, VAEConfig
+from pushforward.config.families import diffusion, energy, vae
+from pushforward.config.family_schema import DiffusionConfig, EnergyConfig, ModelConfig, VAEConfig
 from pushforward.data.dataset import Dataset, Split
 from pushforward.data.format import Format
 from pushforward.errors import UserError
@@ -19,6 +19,8 @@ def resolve(config: ModelConfig, data: Dataset) -> ModelConfig:
             return diffusion.resolve(config, data)
         case VAEConfig():
             return vae.resolve(config, data)
+        case EnergyConfig():
+            return energy.resolve(config, data)
 
 
 def build(config: ModelConfig, form: Format, classes: int, network: nn.Module | None, items: Split | None) -> Family:
@@ -30,6 +32,8 @@ def build(config: ModelConfig, form: Format, classes: int, network: nn.Module | 
             return diffusion.build(config, form, classes, network)
         case VAEConfig():
             return vae.build(config, form, classes, items)
+        case EnergyConfig():
+            return energy.build(config, form, classes)
 
 
 def describe(config: ModelConfig) -> str:
@@ -39,3 +43,5 @@ def describe(config: ModelConfig) -> str:
             return diffusion.describe(config)
         case VAEConfig():
             return vae.describe(config)
+        case EnergyConfig():
+            return energy.describe(config)

@@ -82,8 +82,13 @@ def describe(config: DiffusionConfig) -> str:
 def _network_for(shape: Sequence[int], auto: AutoNetworkConfig) -> UNetConfig | MLPConfig:
     if len(shape) != 3:
         return MLPConfig(width=auto.width or 256, depth=4, dropout=auto.dropout)
+    return UNetConfig(width=auto.width or 64, multipliers=levels_for(shape), dropout=auto.dropout)
+
+
+def levels_for(shape: Sequence[int]) -> tuple[int, ...]:
+    """The widths of a U-Net's resolutions, in units of the first: down to about 4 × 4, at most four."""
     halvings = max(1, min(3, int(math.log2(max(min(shape[1:]), 4) / 4))))
-    return UNetConfig(width=auto.width or 64, multipliers=(1, 2, 2, 2)[: halvings + 1], dropout=auto.dropout)
+    return (1, 2, 2, 2)[: halvings + 1]
 
 
 def _check_network(network: object, shape: Sequence[int]) -> None:

@@ -1,0 +1,74 @@
+"""Energy models from their section."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from pushforward.config.families.diffusion import levels_for, measure_sigma
+from pushforward.config.family_schema import EnergyConfig
+from pushforward.data.dataset import Dataset
+from pushforward.data.format import Format
+from pushforward.denoisers.precondition import EDMPrediction
+from pushforward.energy import Explicit, FiniteDifference, ScoreMatching, Sliced, SlicedReduced
+from pushforward.errors import UserError
+from pushforward.models.energy import EnergyModel
+from pushforward.models.family import Family
+from pushforward.models.noisy_energy import NoisyEnergyModel
+from pushforward.networks.energy import image_potential, vector_potential
+from pushforward.paths import EDM
+from pushforward.paths.times import LogNormalTimes, Stratified
+
+_MATCHING: dict[str, type[ScoreMatching]] = {
+    "sliced": Sliced,
+    "sliced-reduced": SlicedReduced,
+    "explicit": Explicit,
+    "finite-difference": FiniteDifference,
+}
+
+
+def resolve(config: EnergyConfig, data: Dataset) -> EnergyConfig:
+    """With sizes and σ_data filled in. Raises UserError for noise levels that do not rise."""
+    if not config.sigma_min < config.sigma_max:
+        raise UserError(
+            f"model.sigma_min must be below model.sigma_max; got {config.sigma_min:g} and {config.sigma_max:g}"
+        )
+    images = len(data.shape) == 3
+    changes: dict[str, Any] = {
+        "width": config.width or (32 if images else 128),
+        "sigma_data": config.sigma_data or measure_sigma(data.train),
+    }
+    if images:
+        changes["multipliers"] = config.multipliers or levels_for(data.shape)
+    return config.model_copy(update=changes)
+
+
+def build(config: EnergyConfig, form: Format, classes: int) -> Family:
+    """The model of a resolved section."""
+    sigma, potential = config.sigma_data or 1.0, _potential(config, form, classes)
+    if config.matching != "denoising":
+        matching = _MATCHING[config.matching]()
+        return EnergyModel(potential, form.shape, matching, sigma, classes, config.label_dropout)
+    return NoisyEnergyModel(
+        potential,
+        EDM(config.sigma_min, config.sigma_max),
+        EDMPrediction(sigma),
+        Stratified(LogNormalTimes(sigma_data=sigma)),
+        form.shape,
+        classes,
+        config.label_dropout,
+    )
+
+
+def describe(config: EnergyConfig) -> str:
+    """How the score is matched, and on which noise."""
+    noise = f", σ {config.sigma_min:g} to {config.sigma_max:g}" if config.matching == "denoising" else ""
+    return f"{config.matching} score matching{noise}, width {config.width}"
+
+
+def _potential(config: EnergyConfig, form: Format, classes: int) -> nn.Module:
+    width = config.width or 32
+    if len(form.shape) == 3:
+        return image_potential(form.shape[0], width, config.multipliers or (1, 2), config.blocks, classes or None)
+    return vector_potential(form.shape[0], width, config.depth, classes or None)
