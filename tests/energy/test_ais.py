@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from tests.energy.worlds import LOG_Z, PATH, NoisyMixture, fitted, mixture, unnormalised
 
 from pushforward.energy import (
     HMC,
@@ -25,7 +26,6 @@ from pushforward.energy.estimate import Normaliser, estimate_log_z, sample_annea
 from pushforward.energy.log_z import LogZ
 from pushforward.errors import NumericalError, UserError
 from pushforward.numerics.random import Draws
-from tests.energy.worlds import LOG_Z, PATH, NoisyMixture, fitted, mixture, unnormalised
 
 
 def tempered(dim):

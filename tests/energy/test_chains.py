@@ -6,13 +6,13 @@ import math
 
 import pytest
 import torch
+from tests.energy.worlds import PATH, mixture, unnormalised
 
 from pushforward.denoisers import MixtureDenoiser
 from pushforward.energy import HMC, MALA, Point, Unadjusted, fit_step, mala_step, run_chain, target_of
 from pushforward.energy.point import checked
 from pushforward.errors import NumericalError, UserError
 from pushforward.numerics.random import Draws
-from tests.energy.worlds import PATH, mixture, unnormalised
 
 CHAINS = 8000
 

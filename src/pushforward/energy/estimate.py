@@ -99,26 +99,27 @@ def _batches(draws: Draws, size: int) -> list[Draws]:
 
 
 class Normaliser(nn.Module):
-    """log Z for each class and for "no label", with standard errors: stored with a model, unknown (nan) until set."""
+    """log Z for each class and for "no label", with standard errors: stored with a model, unknown until set."""
 
     log_z: Tensor
     standard_error: Tensor
+    known: Tensor
 
     def __init__(self, num_classes: int = 0) -> None:
         super().__init__()
         self.num_classes = num_classes
         for name in ("log_z", "standard_error"):
-            self.register_buffer(name, torch.full((num_classes + 1,), torch.nan, dtype=torch.float64))
+            self.register_buffer(name, torch.zeros(num_classes + 1, dtype=torch.float64))
+        self.register_buffer("known", torch.zeros(num_classes + 1, dtype=torch.bool))
 
     def keep(self, label: int | None, found: LogZ) -> None:
         """Store what was estimated for a label, None for "no label"."""
         row = self.row(label)
-        self.log_z[row], self.standard_error[row] = found.value, found.standard_error
+        self.log_z[row], self.standard_error[row], self.known[row] = found.value, found.standard_error, True
 
     def forget(self) -> None:
         """What trains on is another density."""
-        self.log_z.fill_(torch.nan)
-        self.standard_error.fill_(torch.nan)
+        self.known.fill_(False)
 
     def row(self, label: int | None) -> int:
         """Where a label's numbers are. Raises UserError for a label that is none."""
@@ -132,13 +133,13 @@ class Normaliser(nn.Module):
     def of(self, labels: Tensor | None, count: int) -> tuple[Tensor, Tensor]:
         """log Z and its standard error for each of `count` items, float64 (B,). Raises UserError where unknown."""
         rows = torch.full((count,), self.num_classes, device=self.log_z.device) if labels is None else labels
-        log_z = self.log_z[rows]
-        if bool(log_z.isnan().any()):
-            missing = sorted(set(rows[log_z.isnan()].tolist()))
+        known = self.known[rows]
+        if not bool(known.all()):
+            missing = sorted(set(rows[~known].tolist()))
             names = ["items without a label" if row == self.num_classes else f"label {row}" for row in missing]
             what = f" for {', '.join(names[:5])}" if self.num_classes else ""
             raise UserError(
                 f"log Z of this energy model is not known{what}: call estimate_log_z once after training, which takes "
                 "annealed chains and so is never done silently"
             )
-        return log_z, self.standard_error[rows]
+        return self.log_z[rows], self.standard_error[rows]

@@ -11,6 +11,7 @@ from pushforward.verification import (
     ancestral,
     autoencoders,
     bound,
+    energy,
     estimates,
     forward,
     guidance,
@@ -19,6 +20,7 @@ from pushforward.verification import (
     likelihood,
     misprints,
     processes,
+    restoration,
     score_matching,
     solvers,
 )
@@ -32,11 +34,13 @@ TOPICS: tuple[ModuleType, ...] = (
     estimates,
     score_matching,
     langevin,
+    energy,
     processes,
     ancestral,
     solvers,
     guidance,
     inverse,
+    restoration,
     misprints,
 )
 CHECKS: tuple[Check, ...] = tuple(

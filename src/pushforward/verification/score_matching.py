@@ -50,7 +50,7 @@ def data(nodes: int = 3) -> tuple[Tensor, Tensor]:
     return MEAN + z @ torch.linalg.cholesky(COVARIANCE).T, weight
 
 
-def _signs(draws: Draws, x: Tensor) -> Tensor:
+def all_signs(draws: Draws, x: Tensor) -> Tensor:
     """The four directions ±1, ±1 in turn: with each point four times, the whole law of Rademacher probes."""
     return double(1, 1, 1, -1, -1, 1, -1, -1).reshape(4, 2).repeat(len(x) // 4, 1)
 
@@ -69,12 +69,12 @@ def explicit(loss: Loss = lambda x: explicit_loss(score, x)) -> float:
     return expectation(loss) - J
 
 
-def sliced(loss: Loss = lambda x: sliced_loss(score, x, DRAWS, probe=_signs)) -> float:
+def sliced(loss: Loss = lambda x: sliced_loss(score, x, DRAWS, probe=all_signs)) -> float:
     """vᵀ∇s v + ½(vᵀs)² over all signs v."""
     return expectation(loss) - J
 
 
-def reduced(loss: Loss = lambda x: sliced_loss_reduced(score, x, DRAWS, probe=_signs)) -> float:
+def reduced(loss: Loss = lambda x: sliced_loss_reduced(score, x, DRAWS, probe=all_signs)) -> float:
     """vᵀ∇s v + ½‖s‖² over all signs v."""
     return expectation(loss) - J
 
@@ -83,7 +83,7 @@ def finite_difference(log_density: Callable[[Tensor], Tensor] = model) -> float:
     """Three values of log p, at a large step and at a small one: exact for a quadratic log p."""
 
     def at(step: float) -> float:
-        return expectation(lambda x: finite_difference_loss(log_density, x, DRAWS, step=step, probe=_signs))
+        return expectation(lambda x: finite_difference_loss(log_density, x, DRAWS, step=step, probe=all_signs))
 
     return largest(at(0.5) - J, at(0.01) - J)
 
