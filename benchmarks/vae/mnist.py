@@ -4,7 +4,7 @@
 back, 20 latents, 60 epochs of batches of 100; −log p is importance sampled with 500 draws per image. Few images: the
 figures are compared with one another, not with those of models trained on 60,000.
 
-    nice -n 10 .venv/bin/python benchmarks/vae/mnist.py FOLDER_WITH_T10K [--seeds 2] [--epochs 60] [--only vae iwae]
+    nice -n 10 .venv/bin/python benchmarks/vae/mnist.py FOLDER_WITH_T10K [--seeds 0 1] [--epochs 60] [--only vae iwae]
 
 Each run is stored as it ends in --out, and is not repeated.
 """
@@ -136,7 +136,7 @@ def report(results):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", help="holds t10k-images-idx3-ubyte, gzipped or not")
-    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1])
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--only", nargs="*")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/vae_mnist.json"))
@@ -145,7 +145,7 @@ def main():
     images = read(given.folder)
     train, test = images[:TRAIN], images[TRAIN:]
     results = json.loads(given.out.read_text()) if given.out.exists() else []
-    for seed in range(given.seeds):
+    for seed in given.seeds:
         for name, make in models(train).items():
             done = any((r["model"], r["seed"], r["epochs"]) == (name, seed, given.epochs) for r in results)
             if done or (given.only and name not in given.only):

@@ -129,10 +129,10 @@ class Diagonal:
 
 @dataclass(frozen=True)
 class FullCovariance:
-    """N(μ, LLᵀ), L = diag(σ)(1 + N/√latent), N strictly lower triangular: raw is (μ, log σ, N row by row).
+    """N(μ, LLᵀ), L = diag(σ)(1 + N/latent), N strictly lower triangular: raw is (μ, log σ, N row by row).
 
-    What is below the diagonal shrinks with σ, so that an encoder that has just begun is not drowned in d²/2 terms of
-    noise that it would have to silence one by one.
+    What is below the diagonal is small at first and shrinks with σ: an encoder that has just begun would otherwise
+    have to silence d²/2 sources of noise one by one.
     """
 
     latent: int
@@ -176,7 +176,7 @@ class FullCovariance:
         """raw (B, outputs) that is read as these means (B, latent) and this L (latent, latent)."""
         scale = factor.diagonal()
         rows, columns = torch.tril_indices(self.latent, self.latent, -1)
-        below = (factor / scale[:, None])[rows, columns] * self.latent**0.5
+        below = (factor / scale[:, None])[rows, columns] * self.latent
         return torch.cat((mean, torch.cat((raw_of(scale), below)).expand(len(mean), -1)), 1)
 
     def _read(self, raw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -185,7 +185,7 @@ class FullCovariance:
         rows, columns = torch.tril_indices(self.latent, self.latent, -1, device=raw.device)
         whole = torch.eye(self.latent, dtype=raw.dtype, device=raw.device).repeat(len(raw), 1, 1)
         index = (torch.arange(len(raw), device=raw.device)[:, None], rows, columns)
-        return mean, s, s.exp()[:, :, None] * whole.index_put(index, below / self.latent**0.5)
+        return mean, s, s.exp()[:, :, None] * whole.index_put(index, below / self.latent)
 
 
 class FlowPosterior(nn.Module):
