@@ -293,7 +293,7 @@ def summed(bound: Elbo | None = None) -> float:
 
 CHECKS = (
     Check(
-        "probabilistic PCA: the exact posterior makes the bound tight",
+        "probabilistic PCA: the bound of the exact posterior is tight",
         "T05",
         "every log w against log p(x)",
         1e-9,
