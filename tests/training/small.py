@@ -106,7 +106,7 @@ class Telling(Duel):
     def __init__(self):
         super().__init__()
         self.progress = 0.0
-        self.seen = []
+        self.seen, self.asked = [], 0
         self._figures = {}
 
     def loss(self, objective, batch, draws):
@@ -122,6 +122,7 @@ class Telling(Duel):
         return found
 
     def figures(self):
+        self.asked += 1
         return self._figures
 
     def validation_loss(self, batch, draws):

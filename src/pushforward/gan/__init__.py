@@ -22,7 +22,7 @@ from pushforward.gan.losses import (
     Relativistic,
     Wasserstein,
 )
-from pushforward.gan.penalties import R1, R2, GradientPenalty, Penalty, Shown
+from pushforward.gan.penalties import R1, R2, Falling, GradientPenalty, Penalty, Shown, Weight
 
 __all__ = [
     "R1",
@@ -31,6 +31,7 @@ __all__ = [
     "Brightness",
     "Contrast",
     "Cutout",
+    "Falling",
     "GradientPenalty",
     "Hinge",
     "LeastSquares",
@@ -45,6 +46,7 @@ __all__ = [
     "Sometimes",
     "Translation",
     "Wasserstein",
+    "Weight",
     "advice",
     "coverage",
     "expected_coverage",

@@ -8,7 +8,7 @@ images (B, C, H, W) in model units.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -123,7 +123,7 @@ class Sometimes:
         return torch.where(chosen, self.change(x, draws), x)
 
 
-def in_turn(changes: Sequence[Augmentation]) -> Callable[[Tensor, Draws], Tensor]:
+def in_turn(changes: Sequence[Augmentation]) -> Augmentation:
     """All changes, one after the other, each with draws of its own."""
 
     def all_of_them(x: Tensor, draws: Draws) -> Tensor:
@@ -134,7 +134,7 @@ def in_turn(changes: Sequence[Augmentation]) -> Callable[[Tensor, Draws], Tensor
     return all_of_them
 
 
-def small_data(shape: Sequence[int], p: float = 0.5) -> Callable[[Tensor, Draws], Tensor]:
+def small_data(shape: Sequence[int], p: float = 0.5) -> Augmentation:
     """What suits a few thousand images of a shape (C, H, W): light, colour, translation and cutout, each with
     probability p; nothing for vectors, of which no change is known to keep the law apart.
     """

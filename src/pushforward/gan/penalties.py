@@ -37,10 +37,13 @@ class Shown:
     """What a discriminator is shown in one step: as many real as generated items, in one pass, with their values.
 
     Slopes are computed once, and only if a penalty asks. Gradients reach the discriminator, never what made the items.
+    `progress` is the share of the training that is done, in [0, 1].
     """
 
-    def __init__(self, critic: Critic, real: Tensor, fake: Tensor, draws: Draws, slopes: bool = True) -> None:
-        self.critic, self.draws, self.count = critic, draws, len(real)
+    def __init__(
+        self, critic: Critic, real: Tensor, fake: Tensor, draws: Draws, slopes: bool = True, progress: float = 0.0
+    ) -> None:
+        self.critic, self.draws, self.count, self.progress = critic, draws, len(real), progress
         self.real, self.fake = real.detach(), fake.detach()
         self.trains = torch.is_grad_enabled()
         self._both = torch.cat((self.real, self.fake)).requires_grad_(slopes)
@@ -76,6 +79,34 @@ class Shown:
         return self._slopes[self.count :]
 
 
+@dataclass(frozen=True)
+class Falling:
+    """A weight that falls geometrically from `first` to `last` over a training.
+
+    A strong penalty first finds all of the data; the discriminator becomes as sharp as their fine structure while it
+    weakens (Huang et al. 2024 divide by ten). Raises UserError unless both are positive.
+    """
+
+    first: float
+    last: float
+
+    def __post_init__(self) -> None:
+        for weight in (self.first, self.last):
+            if not 0 < weight < float("inf"):
+                raise UserError(f"A falling weight was given {weight}; expected positive numbers.")
+
+    def __call__(self, progress: float) -> float:
+        """first · (last/first)^progress."""
+        return self.first * (self.last / self.first) ** progress
+
+
+Weight = float | Falling
+
+
+def _at(weight: Weight, progress: float) -> float:
+    return weight(progress) if isinstance(weight, Falling) else weight
+
+
 class Penalty(Protocol):
     """What is added to the discriminator's loss of each pair: (B,)."""
 
@@ -88,26 +119,26 @@ class Penalty(Protocol):
 class R1:
     """γ/2 ‖∇D(x)‖² at real items (Mescheder et al. 2018). Raises UserError unless 0 ≤ γ < ∞."""
 
-    gamma: float
+    gamma: Weight
 
     def __post_init__(self) -> None:
         _check_weight("R1", self.gamma)
 
     def __call__(self, shown: Shown) -> Tensor:
-        return 0.5 * self.gamma * shown.real_slopes
+        return 0.5 * _at(self.gamma, shown.progress) * shown.real_slopes
 
 
 @dataclass(frozen=True)
 class R2:
     """γ/2 ‖∇D(G(z))‖² at generated items. Raises UserError unless 0 ≤ γ < ∞."""
 
-    gamma: float
+    gamma: Weight
 
     def __post_init__(self) -> None:
         _check_weight("R2", self.gamma)
 
     def __call__(self, shown: Shown) -> Tensor:
-        return 0.5 * self.gamma * shown.fake_slopes
+        return 0.5 * _at(self.gamma, shown.progress) * shown.fake_slopes
 
 
 @dataclass(frozen=True)
@@ -118,7 +149,7 @@ class GradientPenalty:
     Raises UserError unless 0 ≤ λ < ∞.
     """
 
-    weight: float = 10.0
+    weight: Weight = 10.0
     target: float = 1.0
 
     def __post_init__(self) -> None:
@@ -132,9 +163,9 @@ class GradientPenalty:
             values = shown.critic(between, draws)
         slopes = squared_slopes(values, between, shown.trains)
         # The root has no gradient at 0, where a discriminator that is constant begins.
-        return self.weight * ((slopes + 1e-12).sqrt() - self.target).square()
+        return _at(self.weight, shown.progress) * ((slopes + 1e-12).sqrt() - self.target).square()
 
 
-def _check_weight(name: str, weight: float) -> None:
-    if not 0 <= weight < float("inf"):
+def _check_weight(name: str, weight: Weight) -> None:
+    if not isinstance(weight, Falling) and not 0 <= weight < float("inf"):
         raise UserError(f"{name} was given the weight {weight}; expected a number of at least 0.")

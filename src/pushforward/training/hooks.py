@@ -3,7 +3,7 @@
 | a model has | and the engine |
 |---|---|
 | `progress: float` | sets it before every step: the share of the training that is done, in [0, 1) |
-| `figures() -> {name: Tensor}` | asks after every loss; the means appear in the log |
+| `figures() -> {name: Tensor}` | asks after the losses of a step that is logged; their means are in the log |
 | `validation_loss(batch, draws) -> (B,)` | validates with it instead of the first objective's loss |
 | `ranked_by_validation = False` | takes the latest checkpoint and the longest average for the best |
 """
@@ -33,10 +33,7 @@ class Measured(Protocol):
     """A model that has more to tell of a step than its losses."""
 
     def figures(self) -> Mapping[str, Tensor]:
-        """Figures of the last call of `loss`, each a number or one per item, detached; their means are logged.
-
-        An objective gives the same names at every step, and no two objectives share one.
-        """
+        """Figures of the last call of `loss`, each a number or one per item; no two objectives share a name."""
         ...
 
 

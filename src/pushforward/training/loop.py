@@ -153,7 +153,7 @@ class _Run:
         return Outcome(self.taken, self.total, self._last(), self.best, self._elapsed(), tuple(self.notes))
 
     def _advance(self) -> None:
-        results = self.stepper.step(self.taken, self.total)
+        results = self.stepper.step(self.taken, self.total, figures=self._logged(self.taken + 1))
         self.taken += 1
         self.monitor.record(self.taken, results)
         logging, scoring, previewing, saving = self._due()
@@ -178,7 +178,10 @@ class _Run:
         scoring = self.items is not None and len(self.items) > 0 and (last or taken % interval == 0)
         previewing = last or taken % (recipe.preview_every or interval) == 0
         saving = bool(recipe.save_every) and taken % (recipe.save_every or 1) == 0
-        return last or taken % recipe.log_every == 0, scoring, previewing, saving
+        return self._logged(taken), scoring, previewing, saving
+
+    def _logged(self, step: int) -> bool:
+        return step == self.total or step % self.recipe.log_every == 0
 
     def _check(self) -> list[bool]:
         wait = self.recipe.save_seconds

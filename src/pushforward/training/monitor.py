@@ -17,7 +17,7 @@ _LATEST = 1 << 40  # larger than any step: `_LATEST - step` turns the earliest s
 
 
 class Monitor:
-    """Sums of losses, gradient norms and figures since the last entry of the log, and the first non-finite step."""
+    """Sums of losses and of gradient norms since the last entry of the log, and the first non-finite step."""
 
     def __init__(self, objectives: Sequence[Objective], place: Place) -> None:
         self.objectives, self.place = objectives, place
@@ -45,9 +45,7 @@ class Monitor:
         if not self.place.main:
             values[:, 1] = 0  # the norms are the same everywhere: they are summed over steps, not over processes
         self._sums += values
-        for name, figure in (pair for result in results for pair in result.figures.items()):
-            value = figure.to(self._work)
-            self._figures[name] = self._figures[name] + value if name in self._figures else value
+        self._figures = {name: figure for result in results for name, figure in result.figures.items()}
         self.count += 1
 
     def check(self, *flags: bool) -> list[bool]:
@@ -79,21 +77,15 @@ class Monitor:
         return {o.name: s[0] for o, s in pairs}, {o.name: s[1] for o, s in pairs}
 
     def figures(self) -> dict[str, float | None]:
-        """The mean of each of the model's own figures since `clear`; None where it is not finite."""
-        means = {name: total / max(1, self.count) for name, total in self._totals()}
-        return {name: means[name] if math.isfinite(means[name]) else None for name in sorted(means)}
-
-    def _totals(self) -> list[tuple[str, float]]:
+        """The model's own figures at the last step, over all processes; None where one is not finite."""
         if not self._figures:
-            return []
-        sums = self.place.sum(torch.stack(list(self._figures.values()))).tolist()
-        return list(zip(self._figures, sums, strict=True))
+            return {}
+        values = self.place.sum(torch.stack([f.to(self._work) for f in self._figures.values()])).tolist()
+        return {n: v if math.isfinite(v) else None for n, v in zip(self._figures, values, strict=True)}
 
     def state(self) -> dict[str, Any]:
         """The unfinished entry of the log, to be stored."""
-        sums = self.place.sum(self._sums).tolist()
-        figures = {name: total if math.isfinite(total) else None for name, total in self._totals()}
-        return {"count": self.count, "sums": sums, "figures": figures}
+        return {"count": self.count, "sums": self.place.sum(self._sums).tolist()}
 
     def load(self, state: dict[str, Any]) -> None:
         """Continue an unfinished entry of the log; the main process holds what all had summed."""
@@ -104,9 +96,5 @@ class Monitor:
             raise UserError(
                 f"the stored entry of the log is of {len(sums)} objectives, and there are {len(self._sums)}"
             )
-        for name, total in state.get("figures", {}).items():
-            value = math.nan if total is None else total
-            own = value if self.place.main else 0.0
-            self._figures[name] = torch.tensor(own, dtype=self._work, device=self.place.device)
         if self.place.main:
             self._sums += sums

@@ -38,7 +38,7 @@ class Event:
     """The mean loss of each objective since the last entry."""
     gradient_norms: Mapping[str, float] = field(default_factory=dict)
     figures: Mapping[str, float | None] = field(default_factory=dict)
-    """The mean of each of the model's own figures since the last entry; None where it is not finite."""
+    """The model's own figures at this step; None where one is not finite."""
     learning_rate: float | None = None
     speed: float | None = None
     """Steps per second."""

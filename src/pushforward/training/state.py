@@ -28,7 +28,6 @@ class _Validation(_Section):
 class _Pending(_Section):
     count: Step
     sums: list[Sums]
-    figures: dict[str, float | None] = {}
 
 
 class _State(_Section):

@@ -54,7 +54,7 @@ class Taken(NamedTuple):
     norms: Tensor
     """Of the gradient of each parameter, before clipping: (P,)."""
     figures: Mapping[str, Tensor]
-    """This process's share of the mean of each of the model's own figures."""
+    """This process's share of the mean of each of the model's own figures, where they were asked for."""
 
 
 class _Loss(nn.Module):
@@ -125,6 +125,7 @@ class Stepper:
         if unknown:
             raise UserError(f"rates names {unknown[0]!r}; the objectives of this model are {', '.join(trained)}.")
         self._trained = trained
+        self._scheduled = model if isinstance(model, Scheduled) else None
         everything = {n: p for parameters in trained.values() for n, p in parameters.items()}
         self.averages = [PowerAverage(everything, length) for length in recipe.ema_lengths]
 
@@ -142,25 +143,25 @@ class Stepper:
             for p in self._trained[name].values():
                 p.requires_grad_(True)
 
-    def step(self, number: int, total: int) -> list[Taken]:
-        """Take step `number` (from 0); what it gave for each objective."""
+    def step(self, number: int, total: int, figures: bool = False) -> list[Taken]:
+        """Take step `number` (from 0); what it gave for each objective, the model's own figures if they are wanted."""
         recipe, model = self.recipe, self.model
         model.train()
-        if isinstance(model, Scheduled):
-            model.progress = min(1.0, number / total)
+        if self._scheduled is not None:
+            self._scheduled.progress = min(1.0, number / total)
         rate = learning_rate(recipe.learning_rate, recipe.schedule, recipe.warmup_steps, number, total)
         batches = self._batches(number)
         out = []
         for objective in self.objectives:
             if len(self.objectives) > 1:
                 _train_only(self._trained, objective.name)
-            loss, figures = self._gradients(objective, batches)
+            loss, told = self._gradients(objective, batches, figures)
             norms = _clip(objective.parameters, recipe.clip_norm)
             for group in objective.optimiser.param_groups:
                 group["lr"] = rate * recipe.rates.get(objective.name, 1.0)
             objective.optimiser.step()
             objective.optimiser.zero_grad(set_to_none=True)
-            out.append(Taken(loss, norms, figures))
+            out.append(Taken(loss, norms, told))
         for average in self.averages:
             average.update(number + 1)
         return out
@@ -179,7 +180,7 @@ class Stepper:
         return out
 
     def _gradients(
-        self, objective: Objective, batches: list[tuple[Batch, Draws, float]]
+        self, objective: Objective, batches: list[tuple[Batch, Draws, float]], telling: bool
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Add up the gradients of the mean loss of the whole batch; this process's share of it, and of figures."""
         share, size = torch.zeros((), device=self.place.device), self.recipe.batch_size
@@ -196,7 +197,7 @@ class Stepper:
                 value = losses.sum() * (weight / size)
                 self.place.accelerator.backward(value * self.place.world)
             share += value.detach()
-            if isinstance(self.model, Measured):
+            if telling and isinstance(self.model, Measured):
                 for name, figure in self.model.figures().items():
                     part_of_mean = figure.detach().float().mean() * (len(draws) * weight / size)
                     figures[name] = figures[name] + part_of_mean if name in figures else part_of_mean
