@@ -13,6 +13,8 @@ SIZES = {
     "diffusion": ("model.network.width=8",),
     "vae": ("model.width=8",),
     "energy": ("model.width=8",),
+    "flow": ("model.width=8", "model.layers=2"),
+    "gan": ("model.width=8",),
 }
 """Settings that make each family small."""
 OTHERS = [family for family in USUAL if family != "diffusion"]

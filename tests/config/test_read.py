@@ -84,7 +84,7 @@ def test_every_preset_is_valid_and_is_written_back_as_toml(name, tmp_path):
 
 def test_an_unknown_preset_names_those_there_are():
     with pytest.raises(UserError, match="flow-matching"):
-        preset("flow")
+        preset("flaw")
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def test_every_sampler_with_every_preset(items, preset, name):
         samples = generator.sample(3, steps=6, sampler=sampler)
     except UserError as error:
         assert "α" in str(error), error  # the straight path starts at α = 0, where some rules have no meaning
-        assert preset == "flow-matching"
+        assert preset.startswith("flow-matching")
     else:
         assert samples.values.shape == (3, 3)
         again = generator.sample(2, steps=6, sampler=sampler, first=1)

@@ -101,6 +101,9 @@ class DiffusionConfig(Section):
     network: NetworkConfig = AutoNetworkConfig()
     conditional: bool = Field(True, description="learn the labels, where the data has them")
     label_dropout: Fraction = Field(0.1, description="share of labels left out in training, so that guidance works")
+    coupling: Literal["independent", "assignment", "sinkhorn"] = Field(
+        "independent", description="which noise goes with which item of a batch, on the straight path"
+    )
 
 
 class VAEConfig(Section):
@@ -143,5 +146,33 @@ class EnergyConfig(Section):
     label_dropout: Fraction = Field(0.1, description="share of labels left out in training, so that guidance works")
 
 
-ModelConfig = Annotated[DiffusionConfig | VAEConfig | EnergyConfig, Field(discriminator="family")]
+class FlowConfig(Section):
+    """A normalizing flow."""
+
+    family: Literal["flow"] = "flow"
+    width: Channels | None = Field(None, description="channels for images [64], hidden units of two layers else [128]")
+    layers: Layers | None = Field(None, description="transforms of vectors [5], steps at each level of images [4]")
+    levels: Annotated[int, Field(ge=0, le=12)] | None = Field(None, description="halvings of images")
+    autoregressive: bool = Field(True, description="of vectors: better densities, slower samples than by couplings")
+    conditional: bool = Field(True, description="learn the labels, where the data has them")
+
+
+class GANConfig(Section):
+    """A generator trained against a discriminator."""
+
+    family: Literal["gan"] = "gan"
+    latent: Channels | None = Field(None, description="numbers of a latent; chosen from the data when not given")
+    width: Channels | None = Field(None, description="channels for images [64], hidden units else [128]")
+    loss: Literal["relativistic", "non-saturating", "minimax", "least-squares", "hinge", "wasserstein"] = "relativistic"
+    gamma: Size = Field(0.1, description="weight of R1 and R2 in the beginning (wasserstein: of the gradient penalty)")
+    gamma_end: Size = Field(0.0003, description="weight of R1 and R2 at the end, reached geometrically")
+    augment: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="how often the discriminator sees each image changed, for small data; 0.5 is usual"
+    )
+    conditional: bool = Field(True, description="learn the labels, where the data has them")
+
+
+ModelConfig = Annotated[
+    DiffusionConfig | FlowConfig | VAEConfig | GANConfig | EnergyConfig, Field(discriminator="family")
+]
 """What is trained: one section per family."""

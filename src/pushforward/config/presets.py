@@ -13,10 +13,23 @@ PRESETS: dict[str, dict[str, Any]] = {
     "vp": {"model": {"path": {"kind": "vp"}, "prediction": "noise", "times": "uniform"}},
     "ncsn": {"model": {"path": {"kind": "ve"}, "prediction": "score", "times": "uniform"}},
     "flow-matching": {"model": {"path": {"kind": "straight"}, "prediction": "flow", "times": "logit-normal"}},
+    "flow-matching-ot": {
+        "model": {
+            "path": {"kind": "straight"},
+            "prediction": "flow",
+            "times": "logit-normal",
+            "coupling": "assignment",
+        }
+    },
+    "flow": {"model": {"family": "flow"}},
     "vae": {"model": {"family": "vae"}},
+    "gan": {
+        "model": {"family": "gan"},
+        "training": {"betas": (0.0, 0.99), "clip_norm": None, "ema_lengths": (0.05,)},
+    },
     "energy": {"model": {"family": "energy"}},
 }
-USUAL = {"diffusion": "edm", "vae": "vae", "energy": "energy"}
+USUAL = {"diffusion": "edm", "flow": "flow", "vae": "vae", "gan": "gan", "energy": "energy"}
 """The preset of each family, where no other is asked for."""
 
 

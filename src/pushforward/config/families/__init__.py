@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from torch import nn
 
-from pushforward.config.families import diffusion, energy, vae
-from pushforward.config.family_schema import DiffusionConfig, EnergyConfig, ModelConfig, VAEConfig
+from pushforward.config.families import diffusion, energy, flow, gan, vae
+from pushforward.config.family_schema import (
+    DiffusionConfig,
+    EnergyConfig,
+    FlowConfig,
+    GANConfig,
+    ModelConfig,
+    VAEConfig,
+)
 from pushforward.data.dataset import Dataset, Split
 from pushforward.data.format import Format
 from pushforward.errors import UserError
@@ -19,6 +26,10 @@ def resolve(config: ModelConfig, data: Dataset) -> ModelConfig:
             return diffusion.resolve(config, data)
         case VAEConfig():
             return vae.resolve(config, data)
+        case FlowConfig():
+            return flow.resolve(config, data)
+        case GANConfig():
+            return gan.resolve(config, data)
         case EnergyConfig():
             return energy.resolve(config, data)
 
@@ -32,6 +43,10 @@ def build(config: ModelConfig, form: Format, classes: int, network: nn.Module | 
             return diffusion.build(config, form, classes, network)
         case VAEConfig():
             return vae.build(config, form, classes, items)
+        case FlowConfig():
+            return flow.build(config, form, classes)
+        case GANConfig():
+            return gan.build(config, form, classes)
         case EnergyConfig():
             return energy.build(config, form, classes)
 
@@ -43,5 +58,9 @@ def describe(config: ModelConfig) -> str:
             return diffusion.describe(config)
         case VAEConfig():
             return vae.describe(config)
+        case FlowConfig():
+            return flow.describe(config)
+        case GANConfig():
+            return gan.describe(config)
         case EnergyConfig():
             return energy.describe(config)

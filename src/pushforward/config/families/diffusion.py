@@ -36,6 +36,7 @@ from pushforward.denoisers.precondition import (
 from pushforward.errors import UserError
 from pushforward.models.diffusion import Diffusion
 from pushforward.networks import MLP, UNet
+from pushforward.objectives.coupling import Assignment, Coupling, Sinkhorn
 from pushforward.paths import EDM, VE, VP, CosineVP, GaussianPath, Straight, SubVP, Table
 from pushforward.paths.table import cosine_betas, linear_betas, sqrt_linear_betas, zero_terminal_snr
 from pushforward.paths.times import LogitNormalTimes, LogNormalTimes, QuantileLaw, Stratified, UniformTimes
@@ -47,6 +48,11 @@ _PREDICTIONS: dict[str, type[Prediction]] = {
     "score": ScorePrediction,
     "flow": FlowPrediction,
     "edm": EDMPrediction,
+}
+_COUPLINGS: dict[str, Callable[[], Coupling | None]] = {
+    "independent": lambda: None,
+    "assignment": Assignment,
+    "sinkhorn": Sinkhorn,
 }
 _SCHEDULES = {"linear": linear_betas, "cosine": cosine_betas, "sqrt-linear": sqrt_linear_betas}
 _MEASURED = 10_000
@@ -70,7 +76,14 @@ def build(config: DiffusionConfig, form: Format, classes: int, network: nn.Modul
         network = build_network(config.network, form.shape, classes)
     prediction = _PREDICTIONS[config.prediction](sigma)
     return Diffusion(
-        network, build_path(config.path), prediction, _times(config, sigma), form.shape, classes, config.label_dropout
+        network,
+        build_path(config.path),
+        prediction,
+        _times(config, sigma),
+        form.shape,
+        classes,
+        config.label_dropout,
+        coupling=_COUPLINGS[config.coupling](),
     )
 
 

@@ -1,0 +1,61 @@
+"""Adversarial models from their section."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pushforward.config.family_schema import GANConfig
+from pushforward.data.dataset import Dataset
+from pushforward.data.format import Format, Kind
+from pushforward.errors import UserError
+from pushforward.gan import (
+    Augmentation,
+    GradientPenalty,
+    Hinge,
+    LeastSquares,
+    Loss,
+    Minimax,
+    NonSaturating,
+    Penalty,
+    Relativistic,
+    Wasserstein,
+    nothing,
+    small_data,
+)
+from pushforward.models.gan import GAN, usual_latent, usual_penalties
+
+_LOSSES: dict[str, Callable[[], Loss]] = {
+    "relativistic": Relativistic,
+    "non-saturating": NonSaturating,
+    "minimax": Minimax,
+    "least-squares": LeastSquares,
+    "hinge": Hinge,
+    "wasserstein": Wasserstein,
+}
+
+
+def resolve(config: GANConfig, data: Dataset) -> GANConfig:
+    """With sizes filled in. Raises UserError for an augmentation of what is no image."""
+    images = data.format.kind is Kind.IMAGE
+    if config.augment and not images:
+        raise UserError(f"model.augment varies images, and the items here have the shape {data.shape}: leave it out")
+    latent = config.latent or usual_latent(data.shape)
+    return config.model_copy(update={"width": config.width or (64 if images else 128), "latent": latent})
+
+
+def build(config: GANConfig, form: Format, classes: int) -> GAN:
+    """The model of a resolved section."""
+    augment: Augmentation = small_data(form.shape, config.augment) if config.augment else nothing
+    loss = _LOSSES[config.loss]()
+    return GAN.of_shape(form.shape, classes, config.latent, config.width, loss, _penalties(config), augment)
+
+
+def describe(config: GANConfig) -> str:
+    """The rules of the game, and the sizes."""
+    return f"{config.loss} loss, penalties {config.gamma:g} to {config.gamma_end:g}, width {config.width}"
+
+
+def _penalties(config: GANConfig) -> tuple[Penalty, ...]:
+    if config.loss == "wasserstein":
+        return (GradientPenalty(config.gamma),)
+    return usual_penalties(config.gamma, config.gamma_end)
