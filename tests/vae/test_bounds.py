@@ -26,7 +26,8 @@ from pushforward.vae import (
     log_mean,
 )
 from pushforward.vae.posteriors import raw_of
-from pushforward.verification.autoencoders import PCA, WORLD, Function, expected_elbo
+from pushforward.verification.autoencoders import expected_elbo
+from pushforward.verification.linear_gaussian import PCA, WORLD, Function
 
 F64 = torch.float64
 
