@@ -123,7 +123,7 @@ def small(posterior, bound, prior=None):
 
 
 @pytest.mark.parametrize("posterior", [Diagonal(2), FullCovariance(2), lambda: iaf_posterior(2, 1, (4,), 2)])
-@pytest.mark.parametrize("bound", [Elbo(), Elbo(2.0), Importance(4, doubly=False)])
+@pytest.mark.parametrize("bound", [Elbo(held=False), Elbo(2.0, held=False), Importance(4, doubly=False)])
 def test_gradient_is_that_of_the_value(posterior, bound):
     """Against differences along a random direction through all parameters."""
     model = small(posterior() if callable(posterior) else posterior, bound)
@@ -144,12 +144,19 @@ def test_gradient_is_that_of_the_value(posterior, bound):
     assert slope == pytest.approx((value(1e-5) - value(-1e-5)) / 2e-5, rel=1e-6, abs=1e-6)
 
 
+PAIRS = {
+    "doubly": (Importance(4, doubly=False), Importance(4)),
+    "held": (Elbo(held=False), Elbo()),
+}
+
+
+@pytest.mark.parametrize("pair", PAIRS)
 @pytest.mark.parametrize("prior", [None, "vamp"])
 @pytest.mark.parametrize("posterior", [lambda: Diagonal(2), lambda: iaf_posterior(2, 1, (4,), 2)])
-def test_doubly_reparametrised_gradient_is_right_on_average(posterior, prior):
-    """Its mean over many draws is that of the plain one, in every parameter: the decoder's are equal draw by draw."""
+def test_gradients_of_less_noise_are_right_on_average(pair, posterior, prior):
+    """Their mean over many draws is that of the plain ones in every parameter; the decoder's are equal draw by draw."""
     copies = 3000
-    model = small(posterior(), Importance(4), VampPrior(WORLD.items(3).float()) if prior else None)
+    model = small(posterior(), Elbo(), VampPrior(WORLD.items(3).float()) if prior else None)
     x = WORLD.items(1).repeat(copies, 1)
 
     def gradients(bound):
@@ -158,10 +165,10 @@ def test_doubly_reparametrised_gradient_is_right_on_average(posterior, prior):
         each = [torch.autograd.grad(one, list(model.parameters()), retain_graph=True) for one in loss]
         return [torch.stack(parts) for parts in zip(*each, strict=True)]
 
-    plain, doubly = gradients(Importance(4, doubly=False)), gradients(Importance(4))
+    plain, other = (gradients(bound) for bound in PAIRS[pair])
     decoder = {id(p) for p in model.decoder.parameters()}
     differs = 0
-    for p, a, b in zip(model.parameters(), plain, doubly, strict=True):
+    for p, a, b in zip(model.parameters(), plain, other, strict=True):
         difference = (a - b).reshape(30, -1)
         if id(p) in decoder:
             torch.testing.assert_close(a, b)
@@ -169,7 +176,8 @@ def test_doubly_reparametrised_gradient_is_right_on_average(posterior, prior):
         error = difference.std(0) / math.sqrt(len(difference))
         assert bool((difference.mean(0).abs() <= 5 * error + 1e-12).all())
         differs += float(difference.abs().max()) > 1e-9
-    assert differs
+    closed = pair == "held" and prior is None and isinstance(model.posterior, Diagonal)
+    assert bool(differs) is not closed
 
 
 def test_value_of_the_doubly_reparametrised_loss_is_the_bound():

@@ -44,11 +44,14 @@ class Elbo:
             of its number in the training, which is in its draws, so a resumed run is exact and nothing is stored.
         free_bits: nats per latent below which the divergence is not pushed (Kingma et al. 2016, eq. 15): each part
             counts max(its mean over the batch, free_bits·latents in it).
+        held: where the divergence is log q(z) − log p(z) for want of a closed form, its gradient of less noise (see
+            `Joint.terms`): the same in expectation, and not the derivative of the single draw's value.
     """
 
     beta: float = 1.0
     warmup: int = 0
     free_bits: float = 0.0
+    held: bool = True
 
     def __post_init__(self) -> None:
         for name, value in (("beta", self.beta), ("warmup", self.warmup), ("free_bits", self.free_bits)):
@@ -56,7 +59,7 @@ class Elbo:
                 raise UserError(f"{name} of an evidence bound must be a number of at least 0; got {value}.")
 
     def __call__(self, joint: Joint, draws: Draws, *, training: bool) -> Loss:
-        terms = joint.terms(draws)
+        terms = joint.terms(draws, held=self.held and torch.is_grad_enabled())
         divergence = terms.divergence
         figures = {"log_likelihood": terms.log_likelihood.detach(), "divergence": divergence.detach().sum(1)}
         if training and self.free_bits:

@@ -41,12 +41,18 @@ class Joint:
     prior: Prior
     log_likelihood: LogLikelihood
 
-    def terms(self, draws: Draws) -> Terms:
-        """One draw of z. KL(q ‖ N(0, 1)) is in closed form where q has one, else log q(z) − log p(z)."""
+    def terms(self, draws: Draws, *, held: bool = False) -> Terms:
+        """One draw of z. KL(q ‖ N(0, 1)) is in closed form where q has one, else log q(z) − log p(z).
+
+        With `held`, the latter's gradient is without ∂log q/∂φ at fixed z, whose mean is 0: less noise, the less the
+        nearer q is to the posterior (Roeder et al. 2017).
+        """
         z, log_q = self.posterior.sample(self.raw, draws.at("latent", 0))
         exact = self.posterior.divergence(self.raw) if isinstance(self.prior, StandardGaussian) else None
-        divergence = (log_q - self.prior.log_prob(z))[:, None] if exact is None else exact
-        return Terms(self.log_likelihood(z, 1), divergence)
+        if exact is None:
+            log_q = self.posterior.held_log_prob(z, self.raw) if held else log_q
+            exact = (log_q - self.prior.log_prob(z))[:, None]
+        return Terms(self.log_likelihood(z, 1), exact)
 
     def log_weights(self, draws: Draws, samples: Sequence[int]) -> Tensor:
         """log p(x, z) − log q(z | x) of these numbers of draws: (k, B)."""
