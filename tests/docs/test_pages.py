@@ -1,4 +1,4 @@
-"""The tutorial's pages run: their code, what they say it prints, the rows of `verify` and the links they name."""
+"""The tutorial's pages and some guides run: their code, what they say it prints, the rows of `verify`, the links."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from pushforward.verification import CHECKS
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = sorted((DOCS / "tutorial").glob("t*.md"))
 IDS = [page.stem for page in PAGES]
+GUIDES = [DOCS / f"{name}.md" for name in ("inverse-problems", "mri", "ct")]
+"""Guides whose code runs too."""
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 
@@ -66,7 +68,7 @@ def run(block: Block, page: Path, names: dict[str, object]) -> str:
     return printed.getvalue()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=IDS)
+@pytest.mark.parametrize("page", [*PAGES, *GUIDES], ids=[*IDS, *(page.stem for page in GUIDES)])
 def test_code_runs_and_prints_what_is_shown(page):
     names: dict[str, object] = {"__name__": page.stem}
     found = blocks(page.read_text(encoding="utf-8"))
@@ -77,7 +79,7 @@ def test_code_runs_and_prints_what_is_shown(page):
         assert block.shown is None or agree(printed, block.shown), f"line {block.line} prints\n{printed}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=IDS)
+@pytest.mark.parametrize("page", [*PAGES, *GUIDES], ids=[*IDS, *(page.stem for page in GUIDES)])
 def test_claims_are_asserted(page):
     """A page's numbers are not only shown: what they mean is asserted beside them."""
     text = page.read_text(encoding="utf-8")

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from pushforward.denoisers.denoiser import Denoiser
-from pushforward.inverse.operators.singular import inverse
 from pushforward.inverse.steps.measured import Components, Measured
 from pushforward.inverse.steps.moves import (
     KARRAS,
@@ -54,7 +53,7 @@ class DDNMStep:
         return free + self._change(self.components, estimate.mean, noise, move), None
 
     def _change(self, known: Components, mean: Tensor, noise: Tensor | None, move: Move) -> Tensor:
-        bound = move.fresh / move.alpha * inverse(known.noise)
+        bound = move.fresh / move.alpha * known.precision
         inside = (bound < 1) & (known.noise > 0)
         weight = torch.where(inside, bound, 1.0)
         change = move.alpha * weight * (known.y - known.project(mean))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pushforward.denoisers.denoiser import Denoiser
-from pushforward.inverse.operators.singular import inverse
+from pushforward.denoisers.estimate import Estimate
 from pushforward.inverse.steps.measured import Components, Measured
 from pushforward.inverse.steps.moves import (
     KARRAS,
@@ -20,6 +20,7 @@ from pushforward.inverse.steps.moves import (
     Renewal,
     Stepwise,
     moves,
+    renewed,
 )
 from pushforward.numerics.random import Draws
 from pushforward.paths.gaussian import GaussianPath, Level
@@ -71,31 +72,33 @@ class DDRMStep:
         estimate, known = denoiser.estimate(x, move.level), self.components
         if not move.random and not known.exact:
             return estimate.mean, None
-        free = estimate.read(move.alpha, move.kept)
+        noise = draws.normal_like(x) if move.random else None
+        free = renewed(estimate, move, noise)
+        fresh = None if noise is None else known.project(noise)
+        moved = known.project(free)
+        above = self._above(estimate, move, fresh)
+        below = moved if self.along_state else self._below(estimate, move, fresh)
+        held = torch.where(move.sigma >= move.alpha * known.noise, above, below)
+        return free + known.embed(held - moved), None
+
+    def _above(self, estimate: Estimate, move: Move, fresh: Tensor | None) -> Tensor:
+        """The third branch."""
+        known = self.components
+        weight = self.blend(move.sigma / move.alpha, known.noise)
+        found = move.alpha * weight * known.y
+        if isinstance(weight, Tensor) or weight != 1.0:
+            found = found + move.alpha * (1 - weight) * known.project(estimate.mean)
+        if fresh is None:
+            return found
+        rest = (move.sigma**2 - (move.alpha * weight * known.noise) ** 2).clamp(min=0).sqrt()
+        return found + rest * fresh
+
+    def _below(self, estimate: Estimate, move: Move, fresh: Tensor | None) -> Tensor:
+        """The second branch."""
+        known = self.components
         mean = known.project(estimate.mean)
-        kept = move.kept * known.project(estimate.noise) if move.kept else 0.0
-        z: Tensor | float = 0.0
-        if move.random:
-            noise = draws.normal_like(x)
-            z = known.project(noise)
-            free = torch.add(free, noise, alpha=move.fresh)
-        change = torch.where(
-            move.sigma >= move.alpha * known.noise, self._above(move, mean, kept, z), self._below(move, mean, kept)
-        )
-        return free + known.embed(change), None
-
-    def _above(self, move: Move, mean: Tensor, kept: Tensor | float, z: Tensor | float) -> Tensor:
-        """The third branch, less the first."""
-        noise = self.components.noise
-        weight = self.blend(move.sigma / move.alpha, noise)
-        rest = (move.sigma**2 - (move.alpha * weight * noise) ** 2).clamp(min=0).sqrt()
-        return move.alpha * weight * (self.components.y - mean) + (rest - move.fresh) * z - kept
-
-    def _below(self, move: Move, mean: Tensor, kept: Tensor | float) -> Tensor | float:
-        """The second branch, less the first."""
-        if self.along_state:
-            return torch.zeros_like(mean)
-        return move.kept * inverse(self.components.noise) * (self.components.y - mean) - kept
+        found = move.alpha * mean + move.kept * known.precision * (known.y - mean)
+        return found if fresh is None else torch.add(found, fresh, alpha=move.fresh)
 
 
 @dataclass(frozen=True)

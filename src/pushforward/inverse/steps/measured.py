@@ -97,6 +97,8 @@ class Components:
     y: Tensor
     noise: Tensor
     """σ_y/s, and 0 where nothing is seen: (1 or B, …)."""
+    precision: Tensor
+    """s/σ_y, and 0 where nothing is seen or σ_y = 0."""
     seen: Tensor
     exact: bool
     """Whether some item may have been measured without noise."""
@@ -109,7 +111,7 @@ class Components:
         sigma = measured.sigma
         noise = per * (sigma if not isinstance(sigma, Tensor) else sigma.reshape(-1, *[1] * (s.ndim - 1)))
         exact = bool((torch.as_tensor(sigma) == 0).any())
-        return Components(system, per * parts, noise, s > 0, exact)
+        return Components(system, per * parts, noise, inverse(noise), s > 0, exact)
 
     def project(self, x: Tensor) -> Tensor:
         """V* x."""
