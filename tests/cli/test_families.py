@@ -88,8 +88,28 @@ def test_what_is_a_denoisers_alone_is_refused(family, rows, command, refused, tm
     assert "leave it out" in refused("sample", run, "--steps", 5)
     assert "denoisers" in refused("sample", run, "--sampler", "ddim")
     assert "denoisers" in refused("tune", run, "--evaluations", 5)
-    assert "denoisers" in refused("encode", run, "-o", tmp_path / "z.npz")
+    if family == "gan":
+        assert "denoisers" in refused("encode", run, "-o", tmp_path / "z.npz")
     assert "denoisers" in refused("report", run, "--samplers")
+
+
+@pytest.mark.parametrize("family", ["flow", "vae"])
+def test_latents_of_flows_and_autoencoders(family, rows, command, refused, tmp_path):
+    run = tmp_path / "run"
+    assert command("train", rows, *small(family), "--out", run, "--label-column", "kind").code == 0
+    encoded = command("encode", run, "-n", 5, "-o", tmp_path / "z.npz", "--json")
+    assert encoded.code == 0, encoded.err
+    assert encoded.json["shape"] == [5, 3 if family == "flow" else 2]
+    between = command("interpolate", run, "--items", "0,3", "--steps", 5, "-o", tmp_path / "way.csv")
+    assert between.code == 0, between.err
+    way = np.loadtxt(tmp_path / "way.csv", delimiter=",", skiprows=1)
+    assert way.shape == (5, 3)
+    if family == "flow":  # the ends are the items themselves
+        import pushforward as pf
+
+        test = pf.load(run).data().test
+        assert way[[0, -1]] == pytest.approx(np.asarray(test.values)[[0, 3]], abs=2e-3)
+    assert "leave them out" in refused("encode", run, "--evaluations", 9, "-o", tmp_path / "z.npz")
 
 
 def test_a_family_that_does_not_exist_and_a_preset_of_another_are_refused(rows, refused):

@@ -1,4 +1,4 @@
-"""`pushforward encode` and `pushforward interpolate`: the latent space of a run's probability flow."""
+"""`pushforward encode` and `pushforward interpolate`: the latent space of a run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Folder = Annotated[Path, Parameter(name="RUN", help="the folder of a run")]
 Data = Annotated[str, Parameter(help=SOURCE)]
-Evaluations = Annotated[int, Parameter(help="of the network per item, each way")]
+Evaluations = Annotated[int | None, Parameter(help="of a denoiser's network per item, each way [100]")]
 Label = Annotated[str | None, Parameter(help="a class that the model is given [none]")]
 Which = Annotated[str, Parameter(help="which checkpoint: best or last")]
 Device = Annotated[str | None, Parameter(help="cpu, cuda, cuda:1, mps … [the fastest]")]
@@ -30,13 +30,13 @@ def encode(
     data: Data = "test",
     out: Annotated[Path, Parameter(name=("--out", "-o"), help="an .npz file: z, and y where there are classes")],
     number: Annotated[int | None, Parameter(name=("-n", "--number"), help="the first so many items [all]")] = None,
-    evaluations: Evaluations = 100,
+    evaluations: Evaluations = None,
     label: Label = None,
     which: Which = "best",
     device: Device = None,
     common: Common = DEFAULT,
 ) -> None:
-    """Encode data as latents of the probability flow: standard normal numbers, which decode to the data again."""
+    """Encode data as latents: standard normal numbers of the probability flow, or the latents of a flow or a VAE."""
     from pushforward import api
 
     if out.suffix.lower() != ".npz":
@@ -64,13 +64,13 @@ def interpolate(
     out: Annotated[
         Path | None, Parameter(name=("--out", "-o"), help="a strip .png, or what `sample` writes [in the run]")
     ] = None,
-    evaluations: Evaluations = 100,
+    evaluations: Evaluations = None,
     label: Label = None,
     which: Which = "best",
     device: Device = None,
     common: Common = DEFAULT,
 ) -> None:
-    """Go from one item to another through the latent space of the probability flow."""
+    """Go from one item to another through the latent space of the run's model."""
     from pushforward import api
     from pushforward.cli.sample import default_suffix
     from pushforward.data.save import check_name

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,9 +17,9 @@ from pushforward.data.dataset import Dataset
 from pushforward.denoisers.terminal import Moments
 from pushforward.errors import UserError
 from pushforward.models.denoising import DiffusionGenerator
-from pushforward.models.family import HasDensity, Unnormalised
+from pushforward.models.family import HasDensity, HasLatents, Unnormalised
 from pushforward.models.generator import Samples
-from pushforward.models.likelihood import ProbabilityFlow
+from pushforward.models.likelihood import ProbabilityFlow, spherical
 from pushforward.models.scoring import (
     ByFlow,
     ByModel,
@@ -128,14 +130,17 @@ def encode(
     *,
     number: int | None = None,
     label: str | None = None,
-    evaluations: int = 100,
+    evaluations: int | None = None,
 ) -> tuple[np.ndarray, Rows]:
-    """Latents (N, *shape), standard normal where the data is the model's, and the items that they are of."""
+    """Latents (N, …) and the items that they are of: of a denoiser's probability flow, or of a flow, standard normal
+    where the data is the model's; of an autoencoder the middle of q(z | x).
+
+    `evaluations` of a denoiser's network, 100 by default. Raises UserError for a family without latents.
+    """
     data = run.data()
     rows = rows_of(run, source, number, data)
-    flow = _flow(run, data, labels_for(run, len(rows), label), evaluations)
     with torch.no_grad():
-        latents = flow.encode(rows.x.to(run.generator.model.device))
+        latents = _code(run, data, rows, label, evaluations).encode(rows.x.to(run.generator.model.device))
     return latents.cpu().numpy(), rows
 
 
@@ -146,7 +151,7 @@ def interpolate(
     items: Sequence[int] = (0, 1),
     steps: int = 8,
     label: str | None = None,
-    evaluations: int = 100,
+    evaluations: int | None = None,
 ) -> Samples:
     """`steps` samples from one item to another, along the arc between their latents, both ends among them.
 
@@ -161,10 +166,12 @@ def interpolate(
     for item in items:
         if not 0 <= item < len(rows):
             raise UserError(f"there is no item {item}: {source} has items 0 … {len(rows) - 1}")
-    ends = rows.x[list(items)].to(run.generator.model.device)
-    flow = _flow(run, data, labels_for(run, 1, label), evaluations)
+    ends = Rows(rows.x[list(items)], None if rows.labels is None else rows.labels[list(items)])
     with torch.no_grad():
-        found = flow.interpolate(ends[:1], ends[1:], np.linspace(0, 1, steps).tolist())[:, 0]
+        z = _code(run, data, ends, label, evaluations).encode(ends.x.to(run.generator.model.device))
+        way = torch.cat([spherical(z[:1], z[1:], share) for share in np.linspace(0, 1, steps).tolist()])
+        between = Rows(way, None if ends.labels is None else _nearer(ends.labels, steps))
+        found = _code(run, data, between, label, evaluations).decode(way)
     return Samples(run.format.decode(found.cpu()), None, run.format)
 
 
@@ -192,7 +199,45 @@ def labels_for(
     return own
 
 
-def _flow(run: Run, data: Dataset, labels: Tensor | None, evaluations: int) -> ProbabilityFlow:
-    generator = run.denoising("a latent")
-    generator.model.eval()
-    return ProbabilityFlow(generator.conditioned(labels), moments(run, data), solver_of(evaluations))
+class _Code(Protocol):
+    """Latents of items and back, for a batch whose conditions are bound."""
+
+    def encode(self, x: Tensor) -> Tensor: ...
+
+    def decode(self, z: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True, eq=False)
+class _Bound:
+    """A family's own latents, for items of these classes."""
+
+    model: HasLatents
+    labels: Tensor | None
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.model.encode(x, self.labels)
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self.model.decode(z, self.labels)
+
+
+def _code(run: Run, data: Dataset, rows: Rows, label: str | None, evaluations: int | None) -> _Code:
+    """The latents of a run's model: the probability flow's for a denoiser, else the family's own.
+
+    A family that knows classes and no "no class" is given each item's own where no label is asked for.
+    """
+    model = run.generator.model.eval()
+    if isinstance(run.generator, DiffusionGenerator) or not isinstance(model, HasLatents):
+        generator = run.denoising("a latent")
+        flow = generator.conditioned(labels_for(run, len(rows), label))
+        return ProbabilityFlow(flow, moments(run, data), solver_of(100 if evaluations is None else evaluations))
+    if evaluations is not None:
+        raise UserError("evaluations are of a probability flow, which this model has not: leave them out")
+    own = bool(model.num_classes) and label is None
+    labels = labels_for(run, len(rows), label, rows.labels if own else None, own)
+    return _Bound(model, None if labels is None else labels.to(model.device))
+
+
+def _nearer(labels: Tensor, steps: int) -> Tensor:
+    """The class of the nearer of two ends, at every step of the way."""
+    return torch.where(torch.linspace(0, 1, steps) < 0.5, labels[0], labels[1])

@@ -77,6 +77,19 @@ class Denoising(Family):
 
 
 @runtime_checkable
+class HasLatents(Protocol):
+    """A family whose items have latents: of a flow the same numbers in other places, of an autoencoder fewer."""
+
+    def encode(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The latent of each item (B, *shape)."""
+        ...
+
+    def decode(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The items (B, *shape) of what `encode` gives."""
+        ...
+
+
+@runtime_checkable
 class Unnormalised(Protocol):
     """A family whose density is known up to a constant, which is estimated before it is asked for."""
 

@@ -10,6 +10,7 @@ from pushforward.data.format import Format
 from pushforward.metrics.features import own_units
 from pushforward.metrics.neighbours import nearest
 from pushforward.models.denoising import DiffusionGenerator
+from pushforward.report.autoencoder_sections import autoencoder_sections
 from pushforward.report.denoising import noise_of, record
 from pushforward.report.page import Section, figure, table
 from pushforward.report.pictures import pair_plots
@@ -177,4 +178,5 @@ def column_sections(subject: Subject) -> Iterator[Section | None]:
     yield rows_to_read(subject)
     yield by_label(subject)
     yield denoising(subject)
+    yield from autoencoder_sections(subject)
     yield closest(subject)

@@ -8,6 +8,7 @@ import numpy as np
 
 from pushforward.metrics.neighbours import nearest
 from pushforward.models.denoising import DiffusionGenerator
+from pushforward.report.autoencoder_sections import autoencoder_sections
 from pushforward.report.denoising import noise_of, record
 from pushforward.report.markup import Html
 from pushforward.report.page import Section, picture, row, table
@@ -196,5 +197,6 @@ def image_sections(subject: Subject) -> Iterator[Section | None]:
     yield real_and_made(subject)
     yield by_label(subject)
     yield denoising(subject)
+    yield from autoencoder_sections(subject)
     yield closest(subject)
     yield restored(subject)
