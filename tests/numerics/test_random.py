@@ -152,6 +152,22 @@ def test_a_sample_gets_the_same_draws_alone_or_in_any_batch(seed, index, data):
     torch.testing.assert_close(batch.normal(shape)[i], alone.normal(shape)[0], rtol=0, atol=2e-6)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize(("batch", "shape"), [(1, (64,)), (16, (1, 8, 8)), (7, (17,)), (31, ()), (5, (3,))])
+def test_few_numbers_are_bit_for_bit_those_of_many(batch, shape, dtype, monkeypatch):
+    """Few are mixed by NumPy, many by torch; every other key is not contiguous in memory."""
+
+    def drawn():
+        draws = Draws.of(3, range(2 * batch)).at(1, "n")[::2]
+        whole = [draws.normal(shape, dtype), draws.uniform(shape, dtype), draws.integers(10, shape)]
+        return [draws.base, draws.at("x").base, bits(draws.base, 5), *whole]
+
+    few = drawn()
+    monkeypatch.setattr(rnd, "_FEW", -1)
+    many = drawn()
+    assert all(a.dtype == b.dtype and a.shape == b.shape and torch.equal(a, b) for a, b in zip(few, many, strict=True))
+
+
 def test_draws_know_their_length_numbers_and_form(draws):
     d = draws(5)
     assert len(d) == 5 and d.at(1).index.tolist() == d.index.tolist() == [0, 1, 2, 3, 4]

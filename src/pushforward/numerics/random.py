@@ -21,6 +21,8 @@ from functools import lru_cache
 from hashlib import blake2b
 from operator import index as as_index
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -37,6 +39,8 @@ _GOLDEN = _signed(0x9E3779B97F4A7C15)
 _M1 = _signed(0xBF58476D1CE4E5B9)
 _M2 = _signed(0x94D049BB133111EB)
 _CACHED_COUNTERS = 1 << 14  # longer ones are made anew: a cache of large tensors would never be given back
+_FEW = 1 << 12
+"""Up to so many words on a processor are mixed by NumPy: the same integers, and each call costs half as much."""
 
 
 def _shift_right(x: Tensor, bits: int) -> Tensor:
@@ -48,6 +52,39 @@ def _mix(x: Tensor) -> Tensor:
     x = x.bitwise_xor(_shift_right(x, 30)).mul_(_M1)
     x = x.bitwise_xor_(_shift_right(x, 27)).mul_(_M2)
     return x.bitwise_xor_(_shift_right(x, 31))
+
+
+Words = npt.NDArray[np.uint64]
+_SHIFTS = [np.uint64(shift) for shift in (30, 27, 31)]
+_FACTORS = [np.uint64(factor & _MASK64) for factor in (_M1, _M2)]
+_HALF, _LOW = np.uint64(32), np.uint64(0xFFFFFFFF)
+
+
+def _mix_few(x: Words) -> Words:
+    """`_mix` of uint64, in place."""
+    x ^= x >> _SHIFTS[0]
+    x *= _FACTORS[0]
+    x ^= x >> _SHIFTS[1]
+    x *= _FACTORS[1]
+    x ^= x >> _SHIFTS[2]
+    return x
+
+
+def _are_few(k: Tensor, count: int) -> bool:
+    return len(k) * count <= _FEW and k.device.type == "cpu"
+
+
+def _bits_few(k: Tensor, count: int) -> Words:
+    """The words of `bits` as uint64 (B, count)."""
+    base = k.numpy().view(np.uint64).reshape(-1, 1)
+    words = _mix_few(_counters_few(count) + base)
+    words ^= base
+    return _mix_few(words)
+
+
+@lru_cache(maxsize=64)
+def _counters_few(count: int) -> Words:
+    return np.arange(1, count + 1, dtype=np.uint64) * np.uint64(_GOLDEN & _MASK64)
 
 
 @lru_cache(maxsize=4096)
@@ -73,6 +110,13 @@ def keys(base: int, index: Tensor | Sequence[int], device: torch.device | str = 
     return _mix(_mix(index * _GOLDEN + base) ^ _GOLDEN)
 
 
+def _mixed_with(k: Tensor, other: int) -> Tensor:
+    if _are_few(k, 1):
+        mixed = _mix_few(k.numpy().view(np.uint64) ^ np.uint64(other & _MASK64))
+        return torch.from_numpy(mixed.view(np.int64))
+    return _mix(k ^ other)
+
+
 def _new_counters(count: int, device: torch.device) -> Tensor:
     return torch.arange(1, count + 1, dtype=torch.int64, device=device).mul_(_GOLDEN)
 
@@ -86,8 +130,20 @@ def _counters(count: int, device: torch.device) -> Tensor:
 
 def bits(k: Tensor, count: int) -> Tensor:
     """`count` 64-bit words under each key: int64 (B,) -> (B, count)."""
+    if _are_few(k, count):
+        return torch.from_numpy(_bits_few(k, count).view(np.int64))
     k = k.reshape(-1, 1)
     return _mix(_mix(_counters(count, k.device) + k).bitwise_xor_(k))
+
+
+def _halves(k: Tensor, count: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The upper and the lower 32 bits of `count` words under each key, as floats (B, count)."""
+    if _are_few(k, count):
+        few = _bits_few(k, count)
+        kind = np.float64 if dtype == torch.float64 else np.float32
+        return torch.from_numpy((few >> _HALF).astype(kind)), torch.from_numpy((few & _LOW).astype(kind))
+    words = bits(k, count)
+    return _shift_right(words, 32).to(dtype), words.bitwise_and_(0xFFFFFFFF).to(dtype)
 
 
 def uniform(k: Tensor, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
@@ -101,10 +157,10 @@ def uniform(k: Tensor, shape: Sequence[int], dtype: torch.dtype = torch.float32)
 def normal(k: Tensor, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
     """Standard normals, one independent block of `shape` under each key: (B, *shape)."""
     count = math.prod(shape)
-    words = bits(k, (count + 1) // 2)
     work = torch.float64 if dtype == torch.float64 else torch.float32
-    radius = _shift_right(words, 32).to(work).add_(0.5).mul_(2.0**-32).log_().mul_(-2).sqrt_()
-    angle = words.bitwise_and_(0xFFFFFFFF).to(work).mul_(2 * math.pi * 2.0**-32)
+    high, low = _halves(k, (count + 1) // 2, work)
+    radius = high.add_(0.5).mul_(2.0**-32).log_().mul_(-2).sqrt_()
+    angle = low.mul_(2 * math.pi * 2.0**-32)
     out = torch.cat((radius * angle.cos(), radius * angle.sin()), 1)[:, :count]
     return out.to(dtype).reshape(len(k), *shape)
 
@@ -139,7 +195,7 @@ class Draws:
 
     def at(self, *parts: int | str) -> Draws:
         """The draws for one step or purpose, e.g. `draws.at(step, "noise")`."""
-        return Draws(_mix(self.base ^ key(*parts)), self.index)
+        return Draws(_mixed_with(self.base, key(*parts)), self.index)
 
     def __getitem__(self, items: slice | Tensor) -> Draws:
         return Draws(self.base[items], self.index[items])
