@@ -68,7 +68,7 @@ def descend(model, sample, steps: int, batch: int, rate: float = 3e-3) -> float:
     return time.process_time() - began
 
 
-def gaussian(steps: int = 600, sigma: float = 0.3) -> None:
+def gaussian(steps: int = 400, sigma: float = 0.3) -> None:
     covariance = ROOT @ ROOT.T
     exact = torch.linalg.inv(covariance)
     noised = torch.linalg.inv(covariance + sigma**2 * torch.eye(4))
@@ -82,7 +82,7 @@ def gaussian(steps: int = 600, sigma: float = 0.3) -> None:
     print("| loss | relative error of Λ | against the other Λ | processor s |\n|---|---|---|---|")
     for name, (loss, wanted) in losses.items():
         torch.manual_seed(0)
-        model = EnergyModel(vector_potential(4, 64, 2), (4,), loss)
+        model = EnergyModel(vector_potential(4, 32, 2), (4,), loss)
         seconds = descend(model, lambda draws: draws.normal((4,)) @ ROOT.T, steps, 256, 2e-3)
         x = (Draws.of(1, range(4000)).normal((4,)) @ ROOT.T).requires_grad_()
         if wanted is noised:
@@ -105,7 +105,7 @@ def known_z(seeds: int = 24) -> None:
     heads = ("d", "rungs × chains", "largest miss", "mean miss", "error bar", "within 1.96", "rms miss/error", "ESS")
     print(f"| {' | '.join(heads)} | sd of log w | s |")
     print("|" + "---|" * 10)
-    for dim, rungs, chains in ((2, 40, 1000), (5, 60, 1000), (10, 80, 1000), (20, 120, 1000)):
+    for dim, rungs, chains in ((2, 40, 400), (5, 60, 400), (10, 80, 400)):
         mixture = world(dim)
         exact = MixtureDenoiser(mixture, PATH)
         base = GaussianBase(Moments.of(mixture.mean(), mixture.covariance()), torch.float64)

@@ -65,7 +65,7 @@ class Unadjusted:
         return Unadjusted(step)
 
     def __call__(self, target: Target, point: Point, draws: Draws, /) -> Moved:
-        kick = expand((2 * torch.as_tensor(self.step)).sqrt(), point.x) * draws.at("noise").normal_like(point.x)
+        kick = expand((2 * self.step) ** 0.5, point.x) * draws.at("noise").normal_like(point.x)
         new = target(point.x + along(point, self.step) + kick)
         return Moved(new, torch.ones_like(new.value))
 
@@ -115,7 +115,7 @@ class HMC:
 
 def _leap(target: Target, point: Point, draws: Draws, step: Scalar, leaps: int) -> Moved:
     """Leapfrog with a fresh momentum and the Metropolis test; where the density is not finite nothing is accepted."""
-    h = (2 * torch.as_tensor(step, dtype=torch.float64)).sqrt()
+    h = (2 * step) ** 0.5
     momentum = draws.at("momentum").normal_like(point.x)
     before = point.value - 0.5 * sum_per_sample(momentum.square())
     new = point

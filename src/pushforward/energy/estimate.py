@@ -109,7 +109,7 @@ class Normaliser(nn.Module):
         super().__init__()
         self.num_classes = num_classes
         for name in ("log_z", "standard_error"):
-            self.register_buffer(name, torch.zeros(num_classes + 1, dtype=torch.float64))
+            self.register_buffer(name, torch.zeros(num_classes + 1))
         self.register_buffer("known", torch.zeros(num_classes + 1, dtype=torch.bool))
 
     def keep(self, label: int | None, found: LogZ) -> None:
@@ -142,4 +142,4 @@ class Normaliser(nn.Module):
                 f"log Z of this energy model is not known{what}: call estimate_log_z once after training, which takes "
                 "annealed chains and so is never done silently"
             )
-        return self.log_z[rows], self.standard_error[rows]
+        return self.log_z[rows].double(), self.standard_error[rows].double()

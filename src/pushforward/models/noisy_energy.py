@@ -97,7 +97,8 @@ class NoisyEnergyModel(Diffusion):
             pilots = draws[:PILOTS].at("moments")
             with torch.no_grad():
                 moments = fitted_moments(self.draw(pilots, energy.labels(len(pilots), self.device)))
-        ladder = NoiseLadder(energy, moments, self._start(moments.scale), self.path.level(self.path.t_min))
+        ends = self._start(moments.scale), self.path.level(self.path.t_min)
+        ladder = NoiseLadder(energy, moments.to(self.device), *ends)
         found = estimate_log_z(
             ladder,
             kernel or usual_kernel(self.shape),
