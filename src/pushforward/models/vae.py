@@ -179,11 +179,10 @@ class VAE(Family):
         return raw
 
     def _told(self, network: nn.Module, x: Tensor, labels: Tensor | None) -> Tensor:
-        if not self.num_classes:
-            return network(x)
-        if labels is None:
+        if self.num_classes and labels is None:
             raise UserError(f"The model is conditional on {self.num_classes} classes, and no labels were given.")
-        return network(x, labels)
+        raw = network(x, labels) if self.num_classes else network(x)
+        return raw.to(x.dtype)  # a network that computes in bfloat16 is still read in full precision
 
 
 def networks(

@@ -136,14 +136,14 @@ class VQAutoencoder(Family):
     def _encoded(self, x: Tensor) -> Tensor:
         check_finite(x, "batch")
         self.likelihood.check(x)
-        z = self.encoder(x)
+        z = self.encoder(x).to(x.dtype)  # what a network computed in bfloat16 is read in full precision
         expected = (len(x), self.quantiser.dim, *self.grid)
         if z.shape != expected:
             raise UserError(f"The encoder gives a map {tuple(z.shape)}, and this quantiser reads {expected}.")
         return z
 
     def _decoded(self, vectors: Tensor) -> Tensor:
-        raw = self.decoder(vectors)
+        raw = self.decoder(vectors).to(vectors.dtype)
         first, *rest = self.shape
         expected = (len(vectors), first * self.likelihood.count, *rest)
         if raw.shape != expected:

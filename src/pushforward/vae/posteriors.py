@@ -147,7 +147,8 @@ class FullCovariance:
     def sample(self, raw: Tensor, draws: Draws) -> Latents:
         mean, s, factor = self._read(raw)
         noise = draws.normal_like(mean)
-        return Latents(mean + (factor @ noise[:, :, None])[:, :, 0], _normal(noise) - s.sum(1))
+        # a sum, not a matrix product, which mixed precision would round to bfloat16
+        return Latents(mean + (factor * noise[:, None]).sum(2), _normal(noise) - s.sum(1))
 
     def log_prob(self, z: Tensor, raw: Tensor) -> Tensor:
         mean, s, factor = self._read(raw)
