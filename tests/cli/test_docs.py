@@ -40,10 +40,10 @@ def test_command_lines_can_be_read(page):
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
 def test_settings_exist(page):
     text = page.read_text(encoding="utf-8")
-    settings = re.findall(r"--set ([\w.]+=[^\s`]+)", text)
-    for setting in settings:
-        if setting != "a.b=c":
-            read_config([], [setting])
+    for line in text.splitlines():
+        settings = [one for one in re.findall(r"--set ([\w.]+=[^\s`]+)", line) if one != "a.b=c"]
+        family = re.search(r"--family (\w+)", line)
+        read_config([], [*([f"model={family[1]}"] if family and settings else []), *settings])
     for block in re.findall(r"```toml\n(.*?)```", text, re.DOTALL):
         read_config([tomllib.loads(block)])
 
