@@ -105,12 +105,26 @@ def test_networks_of_other_shapes_are_refused():
         (lambda: ImageGenerator(4, (8,)), "makes images"),
         (lambda: ImageDiscriminator((8, 8)), "makes images|images of a shape"),
         (lambda: VectorGenerator(4, (1, 8, 8)), "for vectors"),
-        (lambda: VectorDiscriminator((3,), waves=-1), "waves=-1"),
+        (lambda: VectorDiscriminator((3,), waves=-1), "-1 waves up to 20"),
         (lambda: VectorGenerator(0, (3,)), "latent=0"),
         (lambda: ImageGenerator(4, (1, 8, 8), multipliers=()), "levels=0"),
     ):
         with pytest.raises(UserError, match=words):
             build()
+
+
+def test_a_generator_of_vectors_can_jump():
+    """Along a line of z its output is piecewise smooth with jumps; without cuts it has none."""
+    line = torch.linspace(-2, 2, 4001)[:, None] * torch.tensor([[0.6, 0.8]])
+    steps = []
+    for cuts in (32, 0):
+        seeded()
+        x = VectorGenerator(2, (2,), cuts=cuts)(line).detach()
+        steps.append((x[1:] - x[:-1]).norm(dim=1))
+    assert steps[0].max() > 20 * steps[1].max()
+    assert steps[0].median() < 2 * steps[1].median()
+    seeded()
+    assert VectorDiscriminator((2,), waves=0)(line).shape == (4001,)
 
 
 # -- spectra ---------------------------------------------------------------------------------------------------------

@@ -25,9 +25,7 @@ class Waves(nn.Module):
 
     def __init__(self, features: int, count: int, highest: float) -> None:
         super().__init__()
-        directions = nn.functional.normalize(nn.init.normal_(torch.empty(count, features)), dim=1)
-        lengths = torch.logspace(0, math.log10(highest), count)[:, None] if count else torch.ones(0, 1)
-        self.register_buffer("frequencies", lengths * directions)
+        self.register_buffer("frequencies", _directions(features, count, highest))
         self.features = features + 2 * count
 
     def forward(self, x: Tensor) -> Tensor:
@@ -36,6 +34,32 @@ class Waves(nn.Module):
             return x
         angle = nn.functional.linear(x, frequencies)
         return torch.cat((x, angle.sin(), angle.cos()), 1)
+
+
+class Cuts(nn.Module):
+    """z ↦ (z, sign sin(Fz + b)): (B, features) -> (B, features + count), stripes of −1 and 1 across the space of z.
+
+    No continuous map makes separate modes of a connected law; with these it need not be continuous (the trouble is
+    described by Tanielian et al. 2020). The rows of F point in random directions, their lengths are geometric from 1 to
+    `highest`. F and b are drawn once and stored; no gradient reaches z through the signs.
+    """
+
+    def __init__(self, features: int, count: int, highest: float) -> None:
+        super().__init__()
+        self.register_buffer("frequencies", _directions(features, count, highest))
+        self.register_buffer("phases", nn.init.uniform_(torch.empty(count), 0, 2 * math.pi))
+        self.features = features + count
+
+    def forward(self, z: Tensor) -> Tensor:
+        if not len(self.get_buffer("phases")):
+            return z
+        angle = nn.functional.linear(z, self.get_buffer("frequencies"), self.get_buffer("phases"))
+        return torch.cat((z, angle.sin().sign()), 1)
+
+
+def _directions(features: int, count: int, highest: float) -> Tensor:
+    directions = nn.functional.normalize(nn.init.normal_(torch.empty(count, features)), dim=1)
+    return directions * (torch.logspace(0, math.log10(highest), count)[:, None] if count else 1.0)
 
 
 class _Layers(nn.Module):
@@ -61,14 +85,16 @@ def _features(shape: Sequence[int], what: str) -> int:
 
 def _check_waves(what: str, waves: int, highest: float) -> None:
     if waves < 0 or not 1 <= highest < math.inf:
-        raise UserError(f"The {what} was given waves={waves}, highest={highest}; expected at least 0 and at least 1.")
+        raise UserError(
+            f"The {what} was given {waves} waves up to {highest}; expected at least 0 of them, up to at least 1."
+        )
 
 
 class VectorGenerator(nn.Module):
     """g(z, label) for vectors: z (B, latent), label (B,) or None, to (B, *shape), shape = (D,).
 
-    It sees z and `waves` sines and cosines of it, so that it can change quickly between modes of the data.
-    Raises UserError for other shapes or labels.
+    It sees z and `cuts` signs of waves of it, the shortest of about 2π/`highest` units, so that it can jump between
+    modes of the data. Raises UserError for other shapes or labels.
     """
 
     def __init__(
@@ -78,25 +104,25 @@ class VectorGenerator(nn.Module):
         width: int = 128,
         depth: int = 3,
         num_classes: int | None = None,
-        waves: int = 64,
-        highest: float = 10.0,
+        cuts: int = 32,
+        highest: float = 4.0,
     ) -> None:
         super().__init__()
         features = _features(shape, "A vector generator")
         require_positive(latent=latent, width=width, depth=depth)
-        _check_waves("generator", waves, highest)
+        _check_waves("generator", cuts, highest)
         self.settings: dict[str, Any] = {
             "latent": latent,
             "shape": list(shape),
             "width": width,
             "depth": depth,
             "num_classes": num_classes,
-            "waves": waves,
+            "cuts": cuts,
             "highest": highest,
         }
         self.latent, self.shape, self.num_classes = latent, (features,), num_classes
-        self.waves = Waves(latent, waves, highest)
-        self.condition = ClassInput(self.waves.features, num_classes, width=width if num_classes else None)
+        self.cuts = Cuts(latent, cuts, highest)
+        self.condition = ClassInput(self.cuts.features, num_classes, width=width if num_classes else None)
         self.layers = _Layers(self.condition.features, width, depth)
         self.output = nn.Linear(width, features)
 
@@ -104,7 +130,7 @@ class VectorGenerator(nn.Module):
         if z.ndim != 2 or z.shape[1] != self.latent:
             raise UserError(f"The generator needs z of shape (batch, {self.latent}), but was given {tuple(z.shape)}.")
         check_class(label, len(z), self.num_classes, "The generator")
-        return self.output(self.layers(self.condition(self.waves(z), label)))
+        return self.output(self.layers(self.condition(self.cuts(z), label)))
 
 
 class VectorDiscriminator(nn.Module):
