@@ -105,8 +105,9 @@ def recovered(loss: ScoreMatching, wanted: Tensor, points: Points = all_directio
 
 def network_gradient(shift: float = 0.0) -> float:
     """The estimate of a network of energies, against −∇E by finite differences of E."""
-    torch.manual_seed(0)
-    potential = vector_potential(3, 16, 2).double()
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        potential = vector_potential(3, 16, 2).double()
     for p in potential.parameters():
         p.data.add_(0.1 * torch.sin(torch.arange(p.numel(), dtype=p.dtype)).reshape(p.shape))
     denoiser = EnergyDenoiser(PATH, Gradient(potential), EDMPrediction(0.7))
