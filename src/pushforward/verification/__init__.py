@@ -11,6 +11,7 @@ from pushforward.verification import (
     ancestral,
     autoencoders,
     bound,
+    change_of_variables,
     energy,
     estimates,
     forward,
@@ -27,6 +28,7 @@ from pushforward.verification import (
 from pushforward.verification.check import Check, Finding, Row
 
 TOPICS: tuple[ModuleType, ...] = (
+    change_of_variables,
     likelihood,
     forward,
     autoencoders,
