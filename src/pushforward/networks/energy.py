@@ -40,7 +40,7 @@ class Fading(nn.Module):
 
     Where a density is smooth on the scale of the noise, the field that EDM prediction asks for falls like σ, and its
     error is divided by σ to make a score. Faded so, what is left to learn hardly depends on σ below the knee, which
-    is in units of the data; measured on a mixture in the plane, the divergence from the truth is 25 times smaller.
+    is in units of the data; on a mixture in the plane the divergence from the truth became ten times smaller.
     """
 
     def __init__(self, potential: nn.Module, knee: float) -> None:
