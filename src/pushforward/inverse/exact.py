@@ -38,7 +38,8 @@ class _Measured:
         if not isinstance(likelihood, Gaussian) or not isinstance(likelihood.operator, LinearOperator):
             raise UserError("a mixture is conditioned on Gaussian noise and a linear operator alone")
         gaussian = likelihood.whitened()
-        matrix, y = _real_matrix(gaussian.linear, shape), _real(gaussian.operator.measured(gaussian.y)).double()
+        y = _real(gaussian.operator.measured(gaussian.y)).double()
+        matrix = _real_matrix(gaussian.linear, shape, y.device)
         seen = (matrix != 0).any(2)
         if bool((seen == seen[:1]).all()):
             # Where all items are measured alike, rows of zeros are no equations.
@@ -59,10 +60,10 @@ def _real(y: Tensor) -> Tensor:
     return (torch.view_as_real(y.resolve_conj()) if y.is_complex() else y).flatten(1)
 
 
-def _real_matrix(operator: LinearOperator, shape: Shape) -> Tensor:
+def _real_matrix(operator: LinearOperator, shape: Shape, device: torch.device) -> Tensor:
     """The operator as a matrix on real flattened items: (1|B, m, D), float64."""
     size, items = math.prod(shape), operator.items
-    basis = torch.eye(size, dtype=torch.float64).reshape(size, *shape)
+    basis = torch.eye(size, dtype=torch.float64, device=device).reshape(size, *shape)
     if items is None:
         return _real(operator(basis)).T[None]
     columns = [_real(operator(column.expand(items, *shape))) for column in basis]
@@ -85,7 +86,7 @@ class _Components:
         gain = torch.cholesky_solve(cross, root).mT
         residual = seen.y[:, None] - _times(seen.matrix[:, None], self.means)
         means = self.means + _times(gain, residual)
-        eye = torch.eye(root.shape[-1], dtype=root.dtype).expand_as(root)
+        eye = torch.eye(root.shape[-1], dtype=root.dtype, device=root.device).expand_as(root)
         white = _times(torch.linalg.solve_triangular(root, eye, upper=False), residual)
         log_det = root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         density = -0.5 * white.square().sum(-1) - log_det - 0.5 * residual.shape[-1] * math.log(2 * math.pi)
@@ -104,7 +105,7 @@ def _times(matrices: Tensor, vectors: Tensor) -> Tensor:
 def _covariances(mixture: Mixture) -> Tensor:
     """(K, D, D), float64."""
     m = mixture.to(torch.float64)
-    eye = torch.eye(m.dim, dtype=torch.float64)
+    eye = torch.eye(m.dim, dtype=torch.float64, device=m.means.device)
     return torch.einsum("kdr,kr,ker->kde", m.bases, m.spreads, m.bases) + m.floors[:, None, None] * eye
 
 
@@ -182,8 +183,10 @@ class ExactPosterior(Wrapper):
 
     def _given(self, x: Tensor, level: Level) -> _Components:
         mixture = self._mixture
-        alpha, sigma = (torch.as_tensor(v, dtype=torch.float64).reshape(-1) for v in (level.alpha, level.sigma))
-        eye = torch.eye(mixture.dim, dtype=torch.float64)
+        alpha, sigma = (
+            torch.as_tensor(v, dtype=torch.float64, device=x.device).reshape(-1) for v in (level.alpha, level.sigma)
+        )
+        eye = torch.eye(mixture.dim, dtype=torch.float64, device=x.device)
         noisy = _Measured(alpha[:, None, None] * eye, x.flatten(1), sigma**2)
         kept: dict[Shape, _Measured] = self.__dict__.setdefault("_kept", {})
         shape = tuple(x.shape[1:])
