@@ -25,7 +25,7 @@ from pushforward.data.sources import load
 from pushforward.models.vae import vae
 from pushforward.numerics.random import Draws
 from pushforward.training import Recipe, find_checkpoint, fit, load_weights
-from pushforward.vae import DiscretisedLikelihood, EachScale, Importance, VampPrior, iaf_posterior
+from pushforward.vae import DiscretisedLikelihood, EachScale, Importance, VampPrior
 
 SHAPE, LATENT, SAMPLES = (1, 8, 8), 16, 500
 
@@ -39,9 +39,7 @@ def models(items):
     return {
         "perceptron": lambda: made(latent=LATENT, hidden=(256, 256)),
         "perceptron, IWAE 5": lambda: made(latent=LATENT, hidden=(256, 256), bound=Importance(5)),
-        "perceptron, IAF, VampPrior 100": lambda: made(
-            hidden=(256, 256), posterior=iaf_posterior(LATENT, 2, (64,)), prior=VampPrior(items[:100])
-        ),
+        "perceptron, VampPrior 100": lambda: made(latent=LATENT, hidden=(256, 256), prior=VampPrior(items[:100])),
         "conv": lambda: made(latent=LATENT, width=32),
     }
 

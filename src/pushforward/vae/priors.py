@@ -50,6 +50,9 @@ def flow_prior(latent: int, transforms: int = 4) -> Flow:
 class VampPrior(nn.Module):
     """Σ_k w_k q(z | u_k): the mixture of the posteriors of learned pseudo-items u_k (Tomczak & Welling 2018).
 
+    A density of z is K densities of the posterior: cheap for Gaussians, `latent` passes each for an inverse
+    autoregressive flow.
+
     Args:
         items: where the pseudo-items start (K, *shape), in model units: training items are a good choice.
         labels: of the pseudo-items, int64 (K,), for an encoder that takes labels.
