@@ -1,6 +1,6 @@
 """Every method beside the exact posterior: four problems, a mixture of ten Gaussians on 8×8 digits as the prior.
 
-    .venv/bin/python benchmarks/inverse/exact.py [--only TEXT] [--missing] [--pairs 16] [--samples 96]
+    .venv/bin/python benchmarks/inverse/exact.py [--only TEXT] [--on TEXT] [--missing] [--pairs 16] [--samples 96]
 
 Each cell is mean error / excess sliced Wasserstein / variance ratio / coverage of 90 % / χ²; see `problem.Score`. The
 row of the exact score with the same solver is what a method without error of its own gives. Results are kept in
@@ -67,6 +67,7 @@ def table(results: dict[str, dict[str, dict[str, float]]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", action="append", help="methods whose name contains this")
+    parser.add_argument("--on", default="", help="problems whose name contains this")
     parser.add_argument("--missing", action="store_true", help="only what is not in the results yet")
     parser.add_argument("--pairs", type=int, default=16)
     parser.add_argument("--samples", type=int, default=96)
@@ -77,7 +78,7 @@ def main() -> None:
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     if not asked.table:
         chosen = {n: e for n, e in METHODS.items() if not asked.only or any(text in n for text in asked.only)}
-        for problem in (Problem.of(name, asked.pairs, asked.samples) for name in OPERATORS):
+        for problem in (Problem.of(name, asked.pairs, asked.samples) for name in OPERATORS if asked.on in name):
             for name, entry in chosen.items():
                 if asked.missing and problem.name in results.get(name, {}):
                     continue

@@ -102,6 +102,7 @@ from pushforward.inverse.steps import (
     least_squares,
     variational,
 )
+from pushforward.inverse.usual import usual_method
 
 __all__ = [
     "CCDF",
@@ -205,5 +206,6 @@ __all__ = [
     "separable_blur",
     "stack",
     "subsampled_fourier",
+    "usual_method",
     "variational",
 ]
