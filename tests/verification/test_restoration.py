@@ -11,6 +11,7 @@ from pushforward.denoisers import Denoiser
 from pushforward.inverse import DDRM, Constant, Fixed, Measured, Published
 from pushforward.inverse.steps import DDRMStep
 from pushforward.numerics.random import Draws
+from pushforward.paths import Karras
 from pushforward.verification import restoration
 
 
@@ -41,11 +42,11 @@ def test_holds(check):
 
 def test_noise_of_half_the_variance_is_found():
     assert restoration.marginals(Halved(Constant(0.85), Fixed(), False)) > 0.1
-    assert restoration.transcribed(method=Halved(Constant(0.85), Fixed(), False)) > 0.01
+    assert restoration.transcribed(method=Halved(Constant(0.85), Fixed(), False, Karras())) > 0.01
 
 
 def test_other_parameters_are_other_equations():
-    assert restoration.transcribed(method=DDRM(Constant(0.8), Fixed(), False)) > 1e-3
+    assert restoration.transcribed(method=DDRM(Constant(0.8), Fixed(), False, Karras())) > 1e-3
     assert restoration.met_exactly((replace(DDRM.published(), blend=Fixed(0.9)),)) > 1e-3
 
 

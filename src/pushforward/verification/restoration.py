@@ -29,6 +29,7 @@ from pushforward.inverse import (
     ProjectedScore,
     Projection,
     Published,
+    PublishedGrid,
     RePaint,
     ReverseSDE,
     sense,
@@ -151,7 +152,7 @@ class Wavy(Denoiser):
 
 def transcribed(eta: float = 0.85, eta_b: float = 1.0, method: DDRM | None = None) -> float:
     """A whole run against equations 4 to 8 in NumPy, component by component, in the paper's state."""
-    method, error = method or DDRM(Constant(eta), Fixed(eta_b), False), 0.0
+    method, error = method or DDRM(Constant(eta), Fixed(eta_b), False, Karras()), 0.0
     u, s, vh = np.linalg.svd(operator().matrix.numpy())
     s = np.append(s, np.zeros(DIM - SEEN))
     for path in PATHS:
@@ -261,7 +262,7 @@ def schedule() -> float:
     """RePaint's way with T = 250, j = 10, r = 10 has 2410 evaluations."""
     path, x = VP(), noise("x", *SHAPE)
     step = RePaint.published().step(Measured.of(Gaussian(operator(), noise("y", SEEN), 0.0), x), x)
-    return float(evaluations(step, path, RePaint.published().levels(path, 250)) - 2410)
+    return float(evaluations(step, path, PublishedGrid()(path, 250)) - 2410)
 
 
 BRANCHES = {

@@ -155,6 +155,13 @@ class Labelled(nn.Module):
 
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_no_evaluations_are_refused(method):
+    likelihood, start, draws = case(EDM(), 0.1)
+    with pytest.raises(UserError):
+        method.restore(Counting(EDM()), likelihood, start, 0, draws)
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 def test_conditions_and_guidance_reach_the_network(method):
     network = NetworkDenoiser(EDM(), Labelled(), EDMPrediction(0.5), accepts=("label",))
     draws = Draws.of(7, range(2))
@@ -227,7 +234,7 @@ def ddnm_by_hand(path, levels, matrix, y, sigma, start, draws, eta) -> Tensor:
 @pytest.mark.parametrize("path", [VP(), EDM(), Straight()], ids=lambda p: type(p).__name__)
 def test_ddnm_is_the_papers_algorithm(path, sigma):
     likelihood, start, draws = case(path, sigma)
-    method = DDNM(Constant(0.85))
+    method = DDNM(Constant(0.85), grid=Karras())
     found = method.restore(Counting(path), likelihood, start, 6, draws)
     for i in range(3):
         expected = ddnm_by_hand(

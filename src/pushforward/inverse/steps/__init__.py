@@ -5,7 +5,7 @@ from pushforward.inverse.steps.ddnm import DDNM, DDNMStep
 from pushforward.inverse.steps.ddrm import DDRM, DDRMStep, Fixed, variational
 from pushforward.inverse.steps.diffpir import DIFFPIR, diffpir
 from pushforward.inverse.steps.measured import Components, Measured
-from pushforward.inverse.steps.moves import Constant, PublishedGrid, Renewal, Renewed, ReverseSDE, Stepwise
+from pushforward.inverse.steps.moves import Constant, PublishedGrid, Renewal, Renewed, ReverseSDE, Stepwise, UsualGrid
 from pushforward.inverse.steps.projection import Modelled, ProjectedScore, ProjectedStep, Projection, Published
 from pushforward.inverse.steps.reddiff import REDDiff
 from pushforward.inverse.steps.resample import RePaint, Resampled
@@ -36,6 +36,7 @@ __all__ = [
     "ReverseSDE",
     "Ridge",
     "Stepwise",
+    "UsualGrid",
     "diffpir",
     "least_squares",
     "variational",

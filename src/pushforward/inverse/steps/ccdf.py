@@ -13,7 +13,7 @@ from pushforward.denoisers.denoiser import Denoiser
 from pushforward.errors import UserError
 from pushforward.inverse.likelihoods.likelihood import Likelihood
 from pushforward.inverse.steps.measured import Measured
-from pushforward.inverse.steps.moves import KARRAS
+from pushforward.inverse.steps.moves import grid_for
 from pushforward.inverse.steps.projection import MODELLED, ProjectedStep, Projection, Published
 from pushforward.numerics.broadcast import Scalar
 from pushforward.numerics.random import Draws
@@ -73,7 +73,7 @@ class CCDF:
     noise: float = 0.5
     projection: Projection = MODELLED
     step: Step = DDPM
-    grid: Grid = KARRAS
+    grid: Grid | None = None
 
     def __post_init__(self) -> None:
         if not (self.noise > 0 and math.isfinite(self.noise)):
@@ -99,7 +99,8 @@ class CCDF:
         t0 = float(path.time(torch.tensor(-math.log(self.noise), dtype=torch.float64)))
         below = Below(path, t0)
         step = ProjectedStep(measured, self.step, None, self.projection)
-        levels = self.grid(below, steps_for(step, below, self.grid, evaluations))
+        grid = grid_for(denoiser, self.grid)
+        levels = grid(below, steps_for(step, below, grid, evaluations))
         estimate = self.first(measured)
         if estimate.shape != x.shape or not bool(torch.isfinite(estimate).all()):
             raise UserError(

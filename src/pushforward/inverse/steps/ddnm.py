@@ -11,7 +11,6 @@ from torch import Tensor
 from pushforward.denoisers.denoiser import Denoiser
 from pushforward.inverse.steps.measured import Components, Measured
 from pushforward.inverse.steps.moves import (
-    KARRAS,
     REVERSE_SDE,
     Constant,
     Move,
@@ -73,7 +72,7 @@ class DDNM(Stepwise):
     renewal: Renewal = REVERSE_SDE
     jump: int = 1
     times: int = 1
-    grid: Grid = KARRAS
+    grid: Grid | None = None
 
     @staticmethod
     def published() -> DDNM:
@@ -81,7 +80,7 @@ class DDNM(Stepwise):
         return DDNM(Constant(0.85), grid=PublishedGrid())
 
     @property
-    def levels(self) -> Grid:
+    def levels(self) -> Grid | None:
         return self.grid
 
     def step(self, measured: Measured, x: Tensor) -> Step:

@@ -12,7 +12,6 @@ from pushforward.denoisers.denoiser import Denoiser
 from pushforward.denoisers.estimate import Estimate
 from pushforward.inverse.steps.measured import Components, Measured
 from pushforward.inverse.steps.moves import (
-    KARRAS,
     REVERSE_SDE,
     Constant,
     Move,
@@ -113,7 +112,7 @@ class DDRM(Stepwise):
     renewal: Renewal = REVERSE_SDE
     blend: Blend = Fixed()
     along_state: bool = True
-    grid: Grid = KARRAS
+    grid: Grid | None = None
 
     @staticmethod
     def published() -> DDRM:
@@ -126,7 +125,7 @@ class DDRM(Stepwise):
         return DDRM(Constant(1.0), variational, False, PublishedGrid())
 
     @property
-    def levels(self) -> Grid:
+    def levels(self) -> Grid | None:
         return self.grid
 
     def step(self, measured: Measured, x: Tensor) -> DDRMStep:

@@ -17,8 +17,9 @@ from pushforward.inverse.likelihoods.likelihood import Likelihood
 from pushforward.inverse.steps.measured import Measured
 from pushforward.numerics.random import Draws
 from pushforward.paths.gaussian import CLEAN, GaussianPath, Level
-from pushforward.paths.grids import Grid, Karras, check_steps
+from pushforward.paths.grids import Grid, check_steps
 from pushforward.paths.table import Table, linear_betas
+from pushforward.samplers.default import default_sampler, deviation
 from pushforward.samplers.step import Observer, Step, simulate, steps_for
 
 Renewal = Callable[[Level, Level], float]
@@ -57,7 +58,6 @@ def _check_share(eta: float) -> None:
 
 
 REVERSE_SDE = ReverseSDE()
-KARRAS = Karras()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +133,28 @@ def renewed(estimate: Estimate, move: Move, noise: Tensor | None) -> Tensor:
     return moved if noise is None else torch.add(moved, noise, alpha=move.fresh)
 
 
+@dataclass(frozen=True)
+class UsualGrid:
+    """That of the default sampler with as many evaluations as there are steps, for data of deviation `sigma_data`."""
+
+    sigma_data: float = 0.5
+
+    def __call__(self, path: GaussianPath, steps: int, /) -> tuple[Level, ...]:
+        return default_sampler(path, check_steps(steps), self.sigma_data).grid(path, steps)
+
+
+def grid_for(denoiser: Denoiser, grid: Grid | None) -> Grid:
+    """The grid given, else the usual one for the data that the denoiser was made for."""
+    return grid or UsualGrid(deviation(denoiser))
+
+
 class Stepwise(ABC):
     """A method whose measurement is met by a Step: a subclass says by which, and from where it starts."""
 
     @property
-    def levels(self) -> Grid:
-        """Where the step goes along: by default the grid of Karras et al. (2022), which ends in clean data."""
-        return KARRAS
+    @abstractmethod
+    def levels(self) -> Grid | None:
+        """Where the step goes along; None for the usual grid."""
 
     @abstractmethod
     def step(self, measured: Measured, x: Tensor) -> Step:
@@ -162,6 +177,7 @@ class Stepwise(ABC):
         """One draw for each row of the batch; see `Method`."""
         measured = Measured.of(likelihood, x)
         step = self.step(measured, x)
-        levels = self.levels(denoiser.path, steps_for(step, denoiser.path, self.levels, evaluations))
+        grid = grid_for(denoiser, self.levels)
+        levels = grid(denoiser.path, steps_for(step, denoiser.path, grid, evaluations))
         start = self.start(measured, x, levels[0], draws.at("start"))
         return simulate(denoiser, step, start, levels, draws, observe=observe)

@@ -25,7 +25,7 @@ from torch import Tensor
 from pushforward.denoisers.denoiser import Denoiser
 from pushforward.errors import UserError
 from pushforward.inverse.steps.measured import Measured
-from pushforward.inverse.steps.moves import KARRAS, REVERSE_SDE, Stepwise
+from pushforward.inverse.steps.moves import REVERSE_SDE, Stepwise
 from pushforward.numerics.broadcast import Scalar, expand
 from pushforward.numerics.random import Draws
 from pushforward.paths.gaussian import GaussianPath, Level
@@ -158,7 +158,7 @@ class ProjectedScore(Stepwise):
     projection: Projection = MODELLED
     predictor: Step = DDPM
     corrector: Step | None = None
-    grid: Grid = KARRAS
+    grid: Grid | None = None
 
     @staticmethod
     def published(weight: float = 1.0, snr: float = 0.517) -> ProjectedScore:
@@ -175,7 +175,7 @@ class ProjectedScore(Stepwise):
         return ProjectedScore.published(1.0, snr)
 
     @property
-    def levels(self) -> Grid:
+    def levels(self) -> Grid | None:
         return self.grid
 
     def step(self, measured: Measured, x: Tensor) -> ProjectedStep:

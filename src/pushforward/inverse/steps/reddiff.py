@@ -12,7 +12,7 @@ from pushforward.errors import UserError
 from pushforward.inverse.likelihoods.likelihood import Likelihood, Measurement
 from pushforward.numerics.random import Draws
 from pushforward.paths.gaussian import Level
-from pushforward.paths.grids import Grid, UniformLogSNR
+from pushforward.paths.grids import Grid, UniformLogSNR, check_steps
 from pushforward.samplers.step import Observer, Progress
 
 DESCENDING = UniformLogSNR(to_clean=False)
@@ -80,7 +80,8 @@ class REDDiff:
         if not isinstance(likelihood, Measurement):
             raise UserError(f"RED-diff descends from a measurement; a {type(likelihood).__name__} likelihood has none")
         path = denoiser.path
-        levels = self.grid(path, evaluations - 1) if evaluations > 1 else (path.level(path.t_max),)
+        count = check_steps(evaluations)
+        levels = self.grid(path, count - 1) if count > 1 else (path.level(path.t_max),)
         predicted = likelihood.operator(x)
         if self.as_published:
             mu = likelihood.operator.pseudo_inverse(likelihood.given(predicted)).to(x.dtype).expand(x.shape)

@@ -12,7 +12,7 @@ from torch import Tensor
 from pushforward.denoisers.denoiser import Denoiser
 from pushforward.errors import UserError
 from pushforward.inverse.steps.measured import Measured
-from pushforward.inverse.steps.moves import KARRAS, PublishedGrid, Stepwise
+from pushforward.inverse.steps.moves import PublishedGrid, Stepwise
 from pushforward.inverse.steps.projection import MODELLED, ProjectedStep, Projection, Published
 from pushforward.numerics.random import Draws
 from pushforward.paths.gaussian import GaussianPath, Level
@@ -92,7 +92,7 @@ class RePaint(Stepwise):
     times: int = 3
     projection: Projection = MODELLED
     predictor: Step = DDPM
-    grid: Grid = KARRAS
+    grid: Grid | None = None
 
     @staticmethod
     def published() -> RePaint:
@@ -100,7 +100,7 @@ class RePaint(Stepwise):
         return RePaint(10, 10, Published(), DDPM, PublishedGrid())
 
     @property
-    def levels(self) -> Grid:
+    def levels(self) -> Grid | None:
         return self.grid
 
     def step(self, measured: Measured, x: Tensor) -> Resampled:
