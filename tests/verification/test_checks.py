@@ -11,6 +11,7 @@ import torch
 
 from pushforward.denoisers import EDMPrediction, Estimate, MixtureDenoiser, NoisePrediction
 from pushforward.denoisers.estimate import Reading
+from pushforward.gan import R1, GradientPenalty, LeastSquares, Minimax
 from pushforward.numerics.divergence import Exact
 from pushforward.objectives import denoising_score_loss, sliced_loss
 from pushforward.objectives.score_matching import score_of
@@ -21,6 +22,7 @@ from pushforward.verification import (
     CHECKS,
     Check,
     Finding,
+    adversarial,
     ancestral,
     bound,
     estimates,
@@ -122,8 +124,31 @@ class Doubled(Exact):
         return trace
 
 
+class PerCoordinate:
+    """R1 with the mean over coordinates where the sum belongs, or without its half."""
+
+    def __init__(self, gamma, factor=2.0):
+        self.rule, self.factor = R1(gamma), factor
+
+    def __call__(self, shown):
+        return self.factor * self.rule(shown)
+
+
+class Reversed(Minimax):
+    """A discriminator that calls generated items real."""
+
+    def discriminator(self, real, fake):
+        return super().discriminator(-real, -fake)
+
+
 WIDER = replace(likelihood.PLANE, spreads=1.1 * likelihood.PLANE.spreads)
 BROKEN = {
+    "the best discriminator is log p/q": lambda: adversarial.log_ratio(Reversed()),
+    "the hinge measures total variation": lambda: adversarial.total_variation(LeastSquares()),
+    "WGAN-GP exceeds the distance by θ²/4λ": lambda: adversarial.linear_critic(lambda w: GradientPenalty(w / 2)),
+    "eigenvalues of the smallest game": lambda: adversarial.eigenvalues(PerCoordinate),
+    "the smallest game, simulated": lambda: adversarial.smallest_game(PerCoordinate),
+    "coverage of a law by itself": lambda: adversarial.covered(0.5),
     "q(x_t | x_0) = N(√ᾱ_t x_0, 1 − ᾱ_t)": lambda: forward.marginals(Table.of_betas(linear_betas(last=0.0201))),
     "mean and variance of q(x_s | x_t, x_0)": lambda: forward.posterior(wrong_posterior),
     "p(x_{t−1} | x_t) is Gaussian for small β": lambda: forward.reverse_is_gaussian(0.3),

@@ -104,7 +104,7 @@ class VectorGenerator(nn.Module):
         width: int = 128,
         depth: int = 3,
         num_classes: int | None = None,
-        cuts: int = 32,
+        cuts: int = 16,
         highest: float = 4.0,
     ) -> None:
         super().__init__()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from types import ModuleType
 
 from pushforward.verification import (
+    adversarial,
     ancestral,
     autoencoders,
     bound,
@@ -28,6 +29,7 @@ from pushforward.verification import (
 from pushforward.verification.check import Check, Finding, Row
 
 TOPICS: tuple[ModuleType, ...] = (
+    adversarial,
     change_of_variables,
     likelihood,
     forward,
