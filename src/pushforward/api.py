@@ -10,6 +10,7 @@ from torch import nn
 
 from pushforward.config.presets import preset as preset_entries
 from pushforward.config.read import family_of, read_config, read_toml
+from pushforward.config.restoring import restore, simulate
 from pushforward.config.run import Run, Stored, data_config, load_data, load_run, read_stored, train
 from pushforward.config.schema import Config
 from pushforward.config.scoring import encode, interpolate, likelihood
@@ -32,6 +33,8 @@ __all__ = [
     "likelihood",
     "load",
     "load_data",
+    "restore",
+    "simulate",
     "stored",
     "tune",
 ]

@@ -87,6 +87,18 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "pushforward.cli.encode:interpolate",
         "pushforward interpolate runs/digits-edm --items 0,1 --steps 8 -o strip.png",
     ),
+    "simulate": (
+        "pushforward.cli.restore:simulate",
+        "pushforward simulate runs/digits-edm --operator hidden.toml -n 16 -o measured.npz",
+    ),
+    "restore": (
+        "pushforward.cli.restore:restore",
+        "pushforward restore runs/digits-edm --operator hidden.toml --measurement measured.npz\n"
+        "  pushforward restore runs/photos --operator blur.toml --measurement blurred.png --method ddrm --samples 8\n"
+        "hidden.toml:\n"
+        '  operator = { kind = "mask", hidden = [4, 0, 4, 8] }   # top, left, height, width\n'
+        "  noise = { sigma = 0.5 }                              # in the units of the data",
+    ),
     "tune": (
         "pushforward.cli.tune:tune",
         "pushforward tune runs/digits-edm --evaluations 8\n  pushforward sample runs/digits-edm --steps 8 -o fast.png",

@@ -16,7 +16,7 @@ def tune(
     /,
     *,
     evaluations: Annotated[int, Parameter(name=("--evaluations", "--steps"), help="of the network per sample")] = 8,
-    effort: Annotated[float, Parameter(help="work, 1 being plenty for an exact model")] = 0.25,
+    effort: Annotated[float, Parameter(help="share of the starts, steps and batch that an exact model gets")] = 0.125,
     seed: Annotated[int, Parameter(help="of the starts")] = 0,
     which: Annotated[str, Parameter(help="which checkpoint: best or last")] = "best",
     device: Annotated[str | None, Parameter(help="cpu, cuda, cuda:1, mps … [the fastest]")] = None,

@@ -15,12 +15,14 @@ from pushforward.samplers.tuning import Effort, Report, TuningResult
 from pushforward.samplers.tuning import tune as fit
 from pushforward.training.tunings import write_tuning
 
-DEFAULT_EFFORT = 0.25
+DEFAULT_EFFORT = 0.125
 """Of what an exact denoiser is given: minutes for a small network on a processor."""
+_REFERENCE = 64
+"""Evaluations that find an endpoint of a network: what is left is far below what few evaluations miss."""
 
 
 def effort_of(share: float) -> Effort:
-    """A share of the full effort, which is 1. Raises UserError outside (0, 10]."""
+    """A share of the full starts, steps and batch: the work grows with its square. Raises UserError outside (0, 10]."""
     if not 0 < share <= 10:
         raise UserError(f"the effort of tuning is above 0 and at most 10, {DEFAULT_EFFORT} by default; got {share:g}")
     full = Effort()
@@ -28,7 +30,7 @@ def effort_of(share: float) -> Effort:
         starts=max(64, round(share * full.starts)),
         batch=max(16, round(min(1.0, share) * full.batch)),
         steps=max(10, round(share * full.steps)),
-        reference=128 if share < 1 else full.reference,
+        reference=_REFERENCE if share < 1 else full.reference,
         validation=max(64, round(share * full.validation)),
         held_out=max(64, round(share * full.held_out)),
     )

@@ -1,0 +1,78 @@
+"""Names of the ways to restore, for the command line alone."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pushforward.errors import UserError
+
+if TYPE_CHECKING:
+    from pushforward.inverse import Likelihood, Method
+
+
+@dataclass(frozen=True)
+class NamedMethod:
+    """A method by name: what it is in a few words, how it is made, and how many evaluations suit it."""
+
+    about: str
+    build: Callable[[Likelihood], Method]
+    evaluations: int
+
+
+def _usual(likelihood: Likelihood) -> Method:
+    from pushforward import inverse
+
+    if isinstance(likelihood, inverse.Gaussian):
+        # A trained network's derivative is no covariance, which moment matching takes it for: single draws fly off.
+        return inverse.Guidance(inverse.PiGDM())
+    return inverse.usual_method(likelihood)
+
+
+def _rule(name: str) -> Callable[[Likelihood], Method]:
+    def build(likelihood: Likelihood) -> Method:
+        from pushforward import inverse
+
+        return inverse.Guidance(getattr(inverse, name)())
+
+    return build
+
+
+def _own(name: str) -> Callable[[Likelihood], Method]:
+    def build(likelihood: Likelihood) -> Method:
+        from pushforward import inverse
+
+        made: Method = getattr(inverse, name)()
+        return made
+
+    return build
+
+
+METHODS: dict[str, NamedMethod] = {
+    "default": NamedMethod("pseudo-inverse guidance, for other than Gaussian noise the proximal rule", _usual, 50),
+    "mmps": NamedMethod("moment matching; exact for Gaussian data", _rule("MMPS"), 50),
+    "pigdm": NamedMethod("pseudo-inverse guidance", _rule("PiGDM"), 50),
+    "tmpd": NamedMethod("moment projection, a diagonal covariance", _rule("TMPD"), 50),
+    "dps": NamedMethod("gradient of the residual; not a posterior", _rule("DPS"), 100),
+    "score-ald": NamedMethod("annealed likelihood without the network's gradient", _rule("ScoreALD"), 100),
+    "proximal": NamedMethod("the proximal point of any likelihood", _rule("Proximal"), 50),
+    "diffpir": NamedMethod("proximal steps on the estimate", _rule("DiffPIR"), 100),
+    "ddrm": NamedMethod("in the operator's singular vectors", _own("DDRM"), 20),
+    "ddnm": NamedMethod("null-space projection of the estimate", _own("DDNM"), 50),
+    "repaint": NamedMethod("projection with resampling", _own("RePaint"), 100),
+    "projection": NamedMethod("projection between predictor and corrector", _own("ProjectedScore"), 100),
+    "ccdf": NamedMethod("from a first estimate, with projections", _own("CCDF"), 20),
+    "red-diff": NamedMethod("an optimum, not a draw", _own("REDDiff"), 100),
+}
+USUAL_METHOD = "default"
+
+
+def named_method(name: str) -> NamedMethod:
+    """The entry of that name. Raises UserError with the nearest names where there is none."""
+    if name in METHODS:
+        return METHODS[name]
+    near = difflib.get_close_matches(name, METHODS, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise UserError(f"there is no method {name!r}; {hint}possible: {', '.join(METHODS)}")

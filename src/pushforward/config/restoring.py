@@ -1,0 +1,144 @@
+"""Measurements simulated from true data, and restored by a run's model, in the user's units."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pushforward.config.methods import USUAL_METHOD, named_method
+from pushforward.config.operator_schema import MeasurementConfig
+from pushforward.config.operators import build_likelihood, build_operator, simulated
+from pushforward.config.rows import Rows, rows_of
+from pushforward.config.run import Run
+from pushforward.errors import UserError
+from pushforward.inverse import Gaussian, posterior_samples
+from pushforward.inverse.operators.units import Affine
+from pushforward.models.generator import Label, Samples
+from pushforward.numerics.random import Draws
+from pushforward.report.evaluation import EvaluationCounter
+
+
+@dataclass(frozen=True, eq=False)
+class Restored:
+    """Draws of the posterior in the user's form, and what they say.
+
+    `samples` (S, N, …), `mean` and `deviation` (N, …) are real numbers in the user's units; `estimate` is the mean in
+    the user's own form. `chi2` (N,) is ‖y − A x‖²/(m σ²) of the draws, near 1 where they explain y; None where noise is
+    not Gaussian.
+    """
+
+    samples: np.ndarray
+    mean: np.ndarray
+    deviation: np.ndarray
+    estimate: Samples
+    chi2: np.ndarray | None
+    evaluations: float
+    seconds: float
+
+
+def simulate(
+    run: Run,
+    config: MeasurementConfig,
+    folder: Path,
+    source: str | Path = "test",
+    number: int | None = 8,
+    seed: int = 0,
+) -> tuple[Tensor, Rows]:
+    """Measurements (N, …) of the first items of a split or file, and those items, in model units."""
+    rows = rows_of(run, source, number)
+    operator = build_operator(config, run.format.shape, folder)
+    x = Affine.of(run.format)(rows.x.double())
+    return simulated(config.noise, operator, x, Draws.of(seed, range(len(x)), "simulate")), rows
+
+
+def restore(
+    run: Run,
+    config: MeasurementConfig,
+    folder: Path,
+    y: Tensor | np.ndarray,
+    *,
+    method: str = USUAL_METHOD,
+    samples: int = 16,
+    evaluations: int | None = None,
+    label: Label = None,
+    guidance: float = 1.0,
+    seed: int = 0,
+    batch_size: int = 256,
+    progress: Callable[[int, int], None] | None = None,
+) -> Restored:
+    """Draws of p(x | y) for measurements y (N, …), or one measurement without the axis of items.
+
+    Args:
+        config, folder: what was measured, and where the files that it names are.
+        y: in the units of the data, as `simulate` writes it.
+        method: a name of `METHODS`; `evaluations` of the network per draw, by default what suits it.
+        samples: draws of each.
+        label, guidance: of a conditional model, a class that the items are of and its weight.
+
+    Raises:
+        UserError: a measurement that does not fit the operator, a method that has no answer to it, a family that is no
+            denoiser.
+    """
+    generator, entry = run.denoising("restoring"), named_method(method)
+    generator.model.eval()
+    operator = build_operator(config, run.format.shape, folder)
+    measured = as_items(torch.as_tensor(y), operator.y_shape(run.format.shape))
+    items, device = len(measured), generator.model.device
+    likelihood = build_likelihood(config.noise, operator, _double(measured).to(device))
+    labels = None if label is None else generator.label_indices(label, items)
+    spent = entry.evaluations if evaluations is None else evaluations
+    began = time.perf_counter()
+    with EvaluationCounter(generator.model.network) as counter:
+        drawn = posterior_samples(
+            entry.build(likelihood),
+            generator.conditioned(labels, guidance),
+            likelihood.in_units(run.format),
+            run.format.shape,
+            items=items,
+            samples=samples,
+            evaluations=spent,
+            seed=seed,
+            at_once=batch_size,
+            device=device,
+            observe=None if progress is None else lambda step: progress(step.step, step.total),
+        )
+    seconds = time.perf_counter() - began
+    return _told(run, likelihood, drawn, labels, counter.items / (items * samples), seconds)
+
+
+def _told(
+    run: Run, likelihood: object, drawn: Tensor, labels: Tensor | None, evaluations: float, seconds: float
+) -> Restored:
+    values = Affine.of(run.format)(drawn.double())
+    chi2 = None
+    if isinstance(likelihood, Gaussian) and not likelihood.exact:
+        chi2 = torch.stack([likelihood.chi2(draw) for draw in values]).mean(0).cpu().numpy()
+    deviation = values.std(0) if len(values) > 1 else torch.full_like(values[0], math.nan)
+    estimate = Samples(
+        run.format.decode(drawn.mean(0).cpu()), None if labels is None else labels.cpu().numpy(), run.format
+    )
+    numbers = [part.float().cpu().numpy() for part in (values, values.mean(0), deviation)]
+    return Restored(numbers[0], numbers[1], numbers[2], estimate, chi2, evaluations, seconds)
+
+
+def as_items(y: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """y with an axis of items before `shape`; axes of length 1 may be left out. Raises UserError for other shapes."""
+    wanted = [side for side in shape if side != 1]
+    for lead in (0, 1):
+        if [side for side in y.shape[lead:] if side != 1] == wanted and y.ndim >= lead:
+            return y.reshape(-1 if lead else 1, *shape)
+    raise UserError(
+        f"the measurement has the shape {tuple(y.shape)}, and the operator measures {shape} of each item: give that, "
+        f"or (items, {', '.join(map(str, shape))})"
+    )
+
+
+def _double(y: Tensor) -> Tensor:
+    return y.to(torch.complex128 if y.is_complex() else torch.float64)

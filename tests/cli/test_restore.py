@@ -1,0 +1,161 @@
+"""Measurements simulated and restored from the command line: what is written, what is refused."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from pushforward.config.methods import METHODS
+from pushforward.config.operator_schema import MeasurementConfig
+from pushforward.config.operators import build_operator, read_measurement
+from pushforward.errors import UserError
+
+HIDDEN = 'operator = { kind = "mask", hidden = [4, 0, 4, 8] }\nnoise = { sigma = 0.5 }\n'
+IMAGE = (1, 8, 8)
+
+
+@pytest.fixture(scope="module")
+def digits_run(tmp_path_factory):
+    """A run on the digits of a few steps."""
+    from pushforward.cli.main import main
+
+    out = tmp_path_factory.mktemp("restore") / "run"
+    small = ("--set", "model.network.width=8", "--set", "training.batch_size=16")
+    assert main(["train", "digits", "--out", str(out), "--quiet", "--steps", "3", "--device", "cpu", *small]) == 0
+    return out
+
+
+@pytest.fixture
+def operator(tmp_path):
+    def write(text=HIDDEN):
+        path = tmp_path / "operator.toml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_a_simulated_measurement_is_restored(command, digits_run, operator, tmp_path):
+    measured, out = tmp_path / "y.npz", tmp_path / "restored"
+    said = command("simulate", digits_run, "--operator", operator(), "-n", 3, "-o", measured, "--json")
+    assert said.code == 0 and said.json["shape"] == [3, 1, 8, 8]
+    stored = np.load(measured)
+    assert stored["x"].shape == (3, 8, 8) and np.all(stored["y"][..., 4:, :] == 0)
+    assert 0.3 < (stored["y"][:, 0, :4] - stored["x"][:, :4]).std() < 0.7
+    asked = ("restore", digits_run, "--operator", operator(), "--measurement", measured, "--samples", 4)
+    told = command(*asked, "--evaluations", 8, "--out", out, "--json")
+    assert told.code == 0, told.err
+    found = np.load(out / "samples.npz")
+    assert found["samples"].shape == (4, 3, 1, 8, 8) and found["mean"] == pytest.approx(
+        found["samples"].mean(0), abs=1e-4
+    )
+    assert found["deviation"] == pytest.approx(found["samples"].std(0, ddof=1), abs=1e-3)
+    values = json.loads((out / "restoration.json").read_text())
+    error = np.sqrt(np.mean((found["mean"][:, 0] - stored["x"]) ** 2))
+    assert values["error"] == pytest.approx(error, rel=1e-3) and values["evaluations"] == 8
+    assert values["psnr"] == pytest.approx(20 * np.log10(16 / error), abs=0.01)
+    assert (out / "estimate.png").exists() and (out / "restored.png").exists()
+    again = command(*asked, "--evaluations", 8, "--out", tmp_path / "again", "--batch-size", 5)
+    assert again.code == 0 and "χ²" in again.out
+    assert np.load(tmp_path / "again" / "samples.npz")["samples"] == pytest.approx(found["samples"], abs=1e-2)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_by_its_name(command, digits_run, operator, tmp_path, method):
+    measured = tmp_path / "y.npy"
+    np.save(measured, np.full((1, 1, 8, 8), 3.0))
+    asked = ("restore", digits_run, "--operator", operator(), "--measurement", measured, "--method", method)
+    told = command(*asked, "--samples", 1, "--evaluations", 8, "--out", tmp_path / "out", "--json")
+    assert told.code == 0, told.err
+    assert told.json["evaluations"] <= 8.01
+
+
+@pytest.mark.parametrize(
+    ("text", "measures"),
+    [
+        ('operator = { kind = "identity" }', IMAGE),
+        ('operator = { kind = "mask", keep = 0.5, seed = 1 }', IMAGE),
+        ('operator = { kind = "blur", kernel = "box", size = 3 }', IMAGE),
+        ('operator = { kind = "blur", width = 1.5, boundary = "zero" }', IMAGE),
+        ('operator = { kind = "average-pool", factor = 4 }', (1, 2, 2)),
+        ('operator = { kind = "bicubic", factor = 2 }', (1, 4, 4)),
+        ('operator = { kind = "hadamard", count = 20 }', (20,)),
+        ('operator = { kind = "ct", views = 5 }', None),
+        ('operator = { kind = "ct", views = 5, beam = "fan" }', None),
+        ('operator = { kind = "mri", acceleration = 2 }', IMAGE),
+        ('operator = { kind = "clip", low = 0, high = 10 }', IMAGE),
+        ('operator = { kind = "quantise", levels = 4, low = 0, high = 16 }', IMAGE),
+        ('operator = { kind = "phase-retrieval" }', IMAGE),
+        ('operator = [{ kind = "blur" }, { kind = "average-pool" }]', (1, 4, 4)),
+    ],
+)
+def test_every_operator_by_its_name(operator, tmp_path, text, measures):
+    config = read_measurement(operator(text))
+    made = build_operator(config, IMAGE, tmp_path)
+    assert measures is None or made.y_shape(IMAGE) == measures
+    if hasattr(made, "check"):
+        assert made.check(IMAGE) < 1e-9
+
+
+def test_kspace_has_as_many_lines_as_asked_for(tmp_path):
+    config = MeasurementConfig.model_validate({"operator": {"kind": "mri", "acceleration": 4.0, "centre": 0.1}})
+    made = build_operator(config, (1, 32, 32), tmp_path)
+    import torch
+
+    lines = made(torch.randn(1, 1, 32, 32, dtype=torch.float64)).abs().sum((0, 1, 2)) > 0
+    assert int(lines.sum()) == 8 and bool(lines[15:17].all())
+
+
+def test_files_of_ones_own(operator, tmp_path):
+    np.save(tmp_path / "m.npy", np.eye(64)[:7])
+    made = build_operator(read_measurement(operator('operator = { kind = "matrix", file = "m.npy" }')), IMAGE, tmp_path)
+    assert made.y_shape(IMAGE) == (7,)
+    np.save(tmp_path / "m.npy", np.eye(5))
+    with pytest.raises(UserError, match=r"m.npy has the shape \(5, 5\); expected \(measurements, 64\)"):
+        build_operator(read_measurement(operator('operator = { kind = "matrix", file = "m.npy" }')), IMAGE, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('operator = { kind = "blurr" }', "operator"),
+        ('operator = { kind = "blur", widht = 2 }', "widht"),
+        ('operator = { kind = "blur", width = -1 }', "width"),
+        ("noise = { sigma = 1 }", "operator"),
+        ('operator = { kind = "identity" }\nnoise = { sigma = -1 }', "sigma"),
+        ('operator = { kind = "mask" }', "exactly one of file, keep and hidden"),
+        ('operator = { kind = "mask", hidden = [6, 0, 4, 8] }', "does not lie within"),
+        ('operator = { kind = "mask", file = "none.npy" }', "cannot be read"),
+        ('operator = { kind = "bicubic", factor = 3 }', "multiples"),
+    ],
+)
+def test_a_wrong_operator_file_is_told_in_a_sentence(refused, digits_run, operator, tmp_path, text, said):
+    line = refused("simulate", digits_run, "--operator", operator(text), "-o", tmp_path / "y.npz")
+    assert said in line
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "said"),
+    [
+        (np.zeros((2, 1, 5, 8)), (), "the measurement has the shape (2, 1, 5, 8), and the operator measures (1, 8, 8)"),
+        (np.full((1, 8, 8), np.nan), (), "finite"),
+        (np.zeros((1, 8, 8), dtype=complex), (), "complex"),
+        (np.zeros((1, 8, 8)), ("--method", "ddrn"), "did you mean ddrm"),
+        (np.zeros((1, 8, 8)), ("--samples", 0), "at least 1"),
+        (np.zeros((1, 8, 8)), ("--label", "eleven"), "no label"),
+    ],
+)
+def test_what_cannot_be_restored_is_refused(refused, digits_run, operator, tmp_path, values, options, said):
+    np.save(tmp_path / "y.npy", values)
+    asked = ("restore", digits_run, "--operator", operator(), "--measurement", tmp_path / "y.npy")
+    assert said in refused(*asked, *options, "--out", tmp_path / "out")
+
+
+def test_restoring_needs_a_denoiser(command, refused, operator, tmp_path):
+    run = tmp_path / "flow"
+    small = ("--set", "model.width=8", "--set", "model.layers=1", "--set", "training.batch_size=16", "--device", "cpu")
+    assert command("train", "digits", "--family", "flow", "--steps", 2, "--out", run, *small).code == 0
+    np.save(tmp_path / "y.npy", np.zeros(IMAGE))
+    assert "denoisers" in refused("restore", run, "--operator", operator(), "--measurement", tmp_path / "y.npy")
