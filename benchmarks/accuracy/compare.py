@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import sys
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -57,18 +59,21 @@ class Bound:
         return self.value <= self.limit
 
 
-def stored_peers(files: list[Path]) -> dict[tuple[str, str, int, int], dict]:
+def stored_rows(files: list[Path]) -> dict[tuple[str, str, int, int], Row]:
     """(target, path, evaluations, starts) -> the row of an earlier run; its peers answer the same starts the same."""
-    rows = [row for file in files for row in json.loads(file.read_text())["rows"]]
-    return {(row["target"], row["path"], row["evaluations"], row["starts"]): row for row in rows}
+    rows = [row_of(row) for file in files for row in json.loads(file.read_text())["rows"]]
+    return {(row.target, row.path, row.evaluations, row.starts): row for row in rows}
 
 
-def renewed(problem: Problem, stored: dict) -> Row:
-    """The row with our default measured anew; the peers' figures and the tuned sampler's are kept."""
-    errors = {name: stored[name] and Errors(**stored[name]) for name in ("tuned", "diffusers_default")}
+def row_of(stored: dict) -> Row:
+    errors = {name: stored[name] and Errors(**stored[name]) for name in ("default", "tuned", "diffusers_default")}
     best = {name: (stored[name][0], Errors(**stored[name][1])) for name in ("best_rms", "best_median")}
-    default = problem.errors(ours.default(problem, stored["evaluations"]))
-    return Row(**stored | errors | best | {"default": default})
+    return Row(**stored | errors | best)
+
+
+def renewed(problem: Problem, row: Row) -> Row:
+    """With our default measured anew; the peers' figures and the tuned sampler's are kept."""
+    return replace(row, default=problem.errors(ours.default(problem, row.evaluations)))
 
 
 def peers_at(problem: Problem, evaluations: int) -> dict[str, Errors]:
@@ -184,6 +189,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--paths", nargs="+", choices=tuple(PATHS), default=tuple(PATHS))
     parser.add_argument("--starts", type=int)
     parser.add_argument("--keep", nargs="+", type=Path, default=[])
+    parser.add_argument("--renew", nargs="*", type=int)
     parser.add_argument("--output", type=Path)
     return parser.parse_args()
 
@@ -200,17 +206,20 @@ def main() -> int:
     effort = Effort(starts=1024, batch=128, steps=300, validation=256, held_out=512) if options.quick else Effort()
     output = options.output or (None if options.quick else RESULTS / "accuracy.json")
     rows: list[Row] = []
-    known = stored_peers(options.keep)
-    for name in options.targets:
-        for kind in options.paths:
-            problem = Problem.of(name, kind, starts)
-            for evaluations in budgets:
-                began = time.perf_counter()
-                stored = known.get((name, kind, evaluations, starts))
-                rows.append(renewed(problem, stored) if stored else compare(problem, evaluations, effort))
-                print(f"{name} {kind} {evaluations}: {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
-                if output:
-                    save(output, rows, bounds(rows))  # a long run that is broken off leaves what it has
+    known = stored_rows(options.keep)
+    for name, kind in itertools.product(options.targets, options.paths):
+        problem = cache(partial(Problem.of, name, kind, starts))  # made where something is measured
+        for evaluations in budgets:
+            began, stored = time.perf_counter(), known.get((name, kind, evaluations, starts))
+            if stored and options.renew is not None and evaluations not in options.renew:
+                rows.append(stored)
+                continue
+            rows.append(renewed(problem(), stored) if stored else compare(problem(), evaluations, effort))
+            print(f"{name} {kind} {evaluations}: {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
+            if output:
+                save(output, rows, bounds(rows))  # a long run that is broken off leaves what it has
+    if output:
+        save(output, rows, bounds(rows))
     found = bounds(rows)
     print_table(rows)
     print_bounds(found)

@@ -6,7 +6,7 @@ the RMS (at 30 evaluations one in some thousands), which is why there are many. 
 setting of any peer counts, whichever it is there.
 
     python benchmarks/accuracy/run.py [--environment FOLDER] [--targets aniso8] [--paths VP] [--starts N] [--quick]
-        [--keep FILE …] [--output FILE]
+        [--keep FILE … [--renew [N …]]] [--output FILE]
 
 With `--keep`, rows that an earlier run has measured on as many starts are kept, and only our default sampler runs
 again: nothing else in them changes when the default does.
@@ -47,6 +47,7 @@ def main() -> None:
     parser.add_argument("--targets", nargs="+", help="aniso8, lowrank64 or both")
     parser.add_argument("--paths", nargs="+", help="VP, EDM or both")
     parser.add_argument("--keep", nargs="+", type=Path, help="JSON of earlier runs, of which all but our default holds")
+    parser.add_argument("--renew", nargs="*", help="numbers of evaluations at which our default runs again [all]")
     parser.add_argument("--starts", type=int, help="16,384 unless given, or --quick")
     parser.add_argument("--output", type=Path, default=None, help="JSON; benchmarks/results/ unless --quick")
     folder = parser.parse_args().environment.resolve()

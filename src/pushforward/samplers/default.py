@@ -1,12 +1,12 @@
 """The default sampler: one configuration that needs no choice, for every budget, path and denoiser.
 
-Probability flow by `BalancedMultistep`, one evaluation per step, of order 4 and from 25 evaluations on of order 5. With
-s the data's standard deviation and n the evaluations, nodes are uniform in (1 + 6 s/ρ)^{−1/3} from t_max down to
-ρ = max(ρ_min, 5 s/n²), F is interpolated in (1 + 4 s/ρ)^{−1/2}, and one step more goes to clean data by extrapolation
-in ρ. The offset 6 s spends one evaluation, not several, where ρ is far above the data; the power 3 makes the steps
-short where modes part and single samples go astray; the end follows the step: with few of them, a last gap costs less
-than the nodes to fill it would. With many, what sends a sample astray are the first steps, which are of low order: the
-onset 0.8 makes them shorter, and the offsets are 5 s and 2 s.
+Probability flow by `BalancedMultistep`, one evaluation per step. With s the data's standard deviation and n the
+evaluations, nodes are uniform in (1 + (c/ρ)^p)^{−1/(3p)} from t_max down to ρ = max(ρ_min, 5 s/n²), F is interpolated
+in (1 + d/ρ)^{−1/2}, and one step more goes to clean data by extrapolation in ρ. The offset c spends one evaluation,
+not several, where ρ is far above the data; the power 3 makes the steps short where modes part and single samples go
+astray; the end follows the step: with few of them, a last gap costs less than the nodes to fill it would. The more
+steps, the higher the order; then what sends a sample astray are the first steps, which are of low order, and an onset
+p below 1 makes them shorter.
 """
 
 from __future__ import annotations
@@ -27,8 +27,6 @@ from pushforward.paths.grids import Grid
 from pushforward.samplers.balanced import BalancedMultistep, ShiftedLogGrid
 from pushforward.samplers.step import Finish, Observer, Step, simulate, steps_for
 
-_MANY = 25
-"""From here on the steps are short enough for order 5."""
 _GRID_POWER, _POWER = 3.0, 2.0
 _END = 5.0
 _USUAL_DEVIATION = 0.5
@@ -43,6 +41,10 @@ class _Rule(NamedTuple):
     grid_offset: float
     onset: float
     offset: float
+
+
+_RULES = {75: _Rule(6, 5.0, 0.7, 2.0), 25: _Rule(5, 5.0, 0.8, 2.0), 1: _Rule(4, 6.0, 1.0, 4.0)}
+"""The least number of evaluations, from many to few -> what is best from there on."""
 
 
 class Sampling(Protocol):
@@ -79,7 +81,7 @@ def default_sampler(path: GaussianPath, evaluations: int, sigma_data: float = _U
     """
     if evaluations < 1:
         raise UserError(f"sampling takes at least one evaluation of the network; got {evaluations}")
-    rule = _Rule(5, 5.0, 0.8, 2.0) if evaluations >= _MANY else _Rule(4, 6.0, 1.0, 4.0)
+    rule = next(rule for least, rule in _RULES.items() if evaluations >= least)
     end = _END * sigma_data / evaluations**2
     return Sampler(
         BalancedMultistep(rule.order, sigma_data, rule.offset * sigma_data, power=_POWER),

@@ -48,7 +48,7 @@ _NOISE_END = 6.0
 
 @dataclass(frozen=True)
 class Effort:
-    """How much work tuning does. The defaults suit exact denoisers; networks are served by a quarter of it.
+    """How much work tuning does. The defaults suit exact denoisers; an eighth of each count serves networks.
 
     starts: starting points that are fitted to; batch, steps, rate: of Adam, with cosine decay; trial: the share of
     `steps` that each beginning is given; reference: evaluations that find an endpoint; held_out: starts that decide.
