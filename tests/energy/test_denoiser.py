@@ -91,7 +91,7 @@ def test_training_differentiates_the_gradient():
 
 def test_a_potential_fades_with_the_noise_below_its_knee():
     torch.manual_seed(0)
-    inner = InnerProduct(lambda x, time: x)
+    inner = InnerProduct(Same())
     x, ratio = torch.ones(3, 2), torch.tensor([1e-3, 0.3, 1e3])
     faded = Fading(inner, 0.3)(x, 0.25 * ratio.log()) / inner(x, ratio)
     assert torch.allclose(faded, torch.tensor([1e-3 / 0.3, 0.5**0.5, 1.0]), rtol=1e-4)
@@ -102,7 +102,18 @@ def test_a_potential_fades_with_the_noise_below_its_knee():
 
 def test_a_network_of_another_shape_is_no_potential():
     with pytest.raises(UserError, match="shape of its input"):
-        InnerProduct(lambda x, time: x[:, :1])(torch.ones(2, 3), torch.zeros(2))
+        InnerProduct(Same(1))(torch.ones(2, 3), torch.zeros(2))
+
+
+class Same(torch.nn.Module):
+    """The first so many coordinates."""
+
+    def __init__(self, keep=2):
+        super().__init__()
+        self.keep = keep
+
+    def forward(self, x, time):
+        return x[:, : self.keep]
 
 
 class Exact(EnergyDenoiser):

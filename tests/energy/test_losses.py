@@ -10,7 +10,8 @@ from pushforward.data.dataset import Batch
 from pushforward.energy import DenoisingAt, Explicit, FiniteDifference, Sliced, SlicedReduced
 from pushforward.errors import UserError
 from pushforward.models.energy import EnergyModel
-from pushforward.networks.energy import InnerProduct
+from pushforward.networks.energy import InnerProduct, differentiable
+from pushforward.networks.mlp import MLP
 from pushforward.numerics.random import Draws
 
 MEAN = torch.tensor([0.3, -0.5, 0.1], dtype=torch.float64)
@@ -79,6 +80,51 @@ def test_an_energy_network_recovers_the_gaussian(loss, wanted, tolerance):
     x = torch.zeros(1, 3, dtype=torch.float64, requires_grad=True)
     slope = torch.autograd.grad(model.energy(x).sum(), x)[0][0]
     assert torch.allclose(torch.linalg.solve(found, -slope), MEAN, atol=max(tolerance, 0.02))
+
+
+def slope_and_difference(norm):
+    """The derivative of the explicit loss along its own gradient, by autograd and by finite differences."""
+    torch.manual_seed(0)
+    network = MLP(3, 8, 1)
+    network.output.weight.data.normal_()
+    potential = InnerProduct(network)
+    norm(network)
+    model = EnergyModel(potential, (3,), Explicit()).double()
+    batch = Batch(Draws.of(0, range(20)).normal((3,), torch.float64))
+    parameters = list(model.parameters())
+
+    def loss():
+        return model.loss("loss", batch, Draws.of(0, range(20))).mean()
+
+    slope = torch.autograd.grad(loss(), parameters, allow_unused=True)
+    slope = [torch.zeros_like(p) if g is None else g for g, p in zip(slope, parameters, strict=True)]
+    step, values = 1e-5, []
+    for sign in (1, -1):
+        for p, g in zip(parameters, slope, strict=True):
+            p.data.add_(sign * step * g)
+        values.append(float(loss().detach()))
+        for p, g in zip(parameters, slope, strict=True):
+            p.data.sub_(sign * step * g)
+    return sum(float(g.square().sum()) for g in slope), (values[0] - values[1]) / (2 * step)
+
+
+def fused(network):
+    network.norm = nn.LayerNorm(8)
+
+
+def test_derivatives_of_the_third_order_are_right():
+    by_autograd, by_differences = slope_and_difference(lambda network: None)
+    assert by_autograd == pytest.approx(by_differences, rel=1e-5)
+    wrong, other = slope_and_difference(fused)  # if torch mends its own, the replacement can go
+    assert wrong != pytest.approx(other, rel=1e-3)
+
+
+def test_layer_norms_are_replaced_without_a_change_of_values_or_names():
+    x = Draws.of(0, range(5)).normal((4, 6))
+    for norm in (nn.LayerNorm(6), nn.LayerNorm((4, 6), elementwise_affine=False), nn.LayerNorm(6, bias=False)):
+        plain = differentiable(nn.Sequential(nn.Sequential(norm)))
+        assert torch.allclose(plain(x), norm(x), atol=1e-5)
+        assert plain.state_dict().keys() == nn.Sequential(nn.Sequential(norm)).state_dict().keys()
 
 
 @pytest.mark.parametrize("make", [lambda: Sliced(0), lambda: SlicedReduced(0), lambda: DenoisingAt(0.0)])

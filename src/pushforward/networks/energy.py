@@ -2,7 +2,8 @@
 
 Φ = ⟨x, G(x, time, label)⟩ with any network G of the shape of x (Thiry & Guth 2024): ∇Φ = G + (∂G/∂x)ᵀx has the power of
 G, which a network that is pooled to one number lacks. Everything in G must be smooth, since training differentiates
-∇Φ: silu and normalisation are, relu is not, and fused attention has no second derivative.
+∇Φ, and sliced and explicit score matching its Jacobian: silu and normalisation are, relu is not, fused attention has no
+second derivative, and the third ones of torch's LayerNorm are wrong (torch 2.13), so it is replaced here.
 """
 
 from __future__ import annotations
@@ -18,12 +19,39 @@ from pushforward.networks.unet import UNet
 from pushforward.numerics.broadcast import sum_per_sample
 
 
+class PlainLayerNorm(nn.Module):
+    """What torch's LayerNorm computes, made of operations that may be differentiated any number of times."""
+
+    def __init__(self, norm: nn.LayerNorm) -> None:
+        super().__init__()
+        self.axes, self.eps = tuple(range(-len(norm.normalized_shape), 0)), norm.eps
+        self.weight, self.bias = norm.weight, norm.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        centred = x - x.mean(self.axes, keepdim=True)
+        normal = centred * (centred.square().mean(self.axes, keepdim=True) + self.eps).rsqrt()
+        scaled = normal if self.weight is None else normal * self.weight
+        return scaled if self.bias is None else scaled + self.bias
+
+
+def differentiable(network: nn.Module) -> nn.Module:
+    """The network with every LayerNorm in it replaced, in place, by one whose third derivatives are right."""
+    if isinstance(network, nn.LayerNorm):
+        return PlainLayerNorm(network)
+    for name, child in network.named_children():
+        setattr(network, name, differentiable(child))
+    return network
+
+
 class InnerProduct(nn.Module):
-    """Φ(x, time, label) = ⟨x, G(x, time, label)⟩: (B, …) -> (B,). Zero at initialisation where G is."""
+    """Φ(x, time, label) = ⟨x, G(x, time, label)⟩: (B, …) -> (B,). Zero at initialisation where G is.
+
+    Takes the network over: its LayerNorms are replaced (`differentiable`), which changes no value and no name.
+    """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.network = network
+        self.network = differentiable(network)
 
     def forward(self, x: Tensor, time: Tensor, label: Tensor | None = None) -> Tensor:
         output = self.network(x, time, **({} if label is None else {"label": label}))
