@@ -12,6 +12,9 @@ import pytest
 
 from pushforward.cli.main import app
 from pushforward.config.family_schema import ModelConfig
+from pushforward.config.methods import METHODS
+from pushforward.config.operator_schema import MeasurementConfig
+from pushforward.config.operators import KINDS
 from pushforward.config.presets import PRESETS
 from pushforward.config.read import read_config
 from pushforward.config.samplers import SAMPLERS
@@ -45,7 +48,8 @@ def test_settings_exist(page):
         family = re.search(r"--family (\w+)", line)
         read_config([], [*([f"model={family[1]}"] if family and settings else []), *settings])
     for block in re.findall(r"```toml\n(.*?)```", text, re.DOTALL):
-        read_config([tomllib.loads(block)])
+        found = tomllib.loads(block)
+        MeasurementConfig.model_validate(found) if "operator" in found else read_config([found])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
@@ -64,3 +68,8 @@ def test_every_setting_preset_and_sampler_is_in_the_guide():
         for name in set(names) - {"family"}:
             assert re.search(rf"`{name}[`.]", text), name
     assert all(f"`{name}`" in text for name in (*PRESETS, *SAMPLERS))
+
+
+def test_every_operator_and_method_is_in_the_guide():
+    text = (ROOT / "docs" / "inverse-problems.md").read_text(encoding="utf-8")
+    assert [name for name in (*METHODS, *KINDS) if f"`{name}`" not in text] == []

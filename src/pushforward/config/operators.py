@@ -237,3 +237,5 @@ _BUILDERS: dict[str, Callable[[Any, Shape, Path], Operator]] = {
     "quantise": lambda section, shape, folder: Quantise(section.levels, section.low, section.high),
     "phase-retrieval": _magnitude,
 }
+KINDS = tuple(_BUILDERS)
+"""The kinds that an operator file may name."""
