@@ -259,6 +259,7 @@ class Ring:
 
 def recipe(**changes):
     plain = {"batch_size": 64, "steps": 250, "learning_rate": 2e-3, "betas": (0.0, 0.99), "clip_norm": None}
+    plain |= {"warmup_steps": 10}
     return Recipe(**{**plain, "device": "cpu", "save_seconds": None, "ema_lengths": (0.1,), "log_every": 25, **changes})
 
 
