@@ -1,6 +1,6 @@
 """Held-out log-likelihood of our neural spline flow beside zuko's: same sizes, batches, optimiser and steps.
 
-    OMP_NUM_THREADS=1 PYTHONPATH=src peers/bin/python benchmarks/flows/quality.py FOLDER [--steps 1500] [--seeds 3]
+    OMP_NUM_THREADS=1 PYTHONPATH=src peers/bin/python benchmarks/flows/quality.py FOLDER [--steps 1500] [--seeds 0 1 2]
 
 FOLDER holds the UCI sets in their published form (`<name>/data/data.txt`, `index_train_0.txt`, …). All columns
 jointly, target included, split 0; the last tenth of the training rows validates. Columns whose numbers repeat are
@@ -124,7 +124,7 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--only", default="")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -137,8 +137,8 @@ def main() -> int:
         if args.only not in name:
             continue
         table = read(args.folder, name)
-        seeds = range(args.seeds)
-        runs = [[trained(make, table, args.steps, args.batch, seed) for make in (ours, zukos)] for seed in seeds]
+        makers = ours, zukos
+        runs = [[trained(make, table, args.steps, args.batch, seed) for make in makers] for seed in args.seeds]
         mine, theirs = ([run[i].best for run in runs] for i in (0, 1))
         gaps = [a - b for a, b in zip(mine, theirs, strict=True)]
         cells = [

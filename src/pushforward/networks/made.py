@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from pushforward.errors import UserError
 from pushforward.networks.checks import require_positive
 
-OUTPUT = 0.5
+OUTPUT = 0.1
 """How the last layer starts, beside the others: near zero, but not at it, where the hidden layers would not learn."""
 
 
