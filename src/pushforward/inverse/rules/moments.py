@@ -23,14 +23,14 @@ from pushforward.numerics.broadcast import Scalar, expand
 class MMPS(Correction):
     """p(x_0 | x_t) ≈ N(m, C), C = (σ²/α) Jᵀ: the correction is C A*(A C A* + σ_y²)⁻¹(y − A m).
 
-    Exact for every Gaussian prior; for others wrong at high noise alone. The system is solved per item by conjugate
-    gradients, one backward pass per iteration, preconditioned by its isotropic form, PiGDM's: `iterations` at most, or
-    until the residual is below `tolerance`, relative. One iteration is PiGDM with the right length, at its price; more
-    are nearer to the formula, which is not always nearer to the posterior. Operators that are not linear are linearised
-    at m, without a preconditioner.
+    Exact for every Gaussian prior, if solved to the end; for others wrong at high noise. The system is solved per item
+    by conjugate gradients, one backward pass per iteration, preconditioned by its isotropic form, PiGDM's: `iterations`
+    at most, or until the residual is below `tolerance`, relative. One iteration is PiGDM with the right length, at its
+    price; more are nearer to the formula, which is not always nearer to the posterior. Operators that are not linear
+    are linearised at m, without a preconditioner.
     """
 
-    iterations: int = 5
+    iterations: int = 1
     tolerance: float = 1e-3
     variance: VarianceLaw | None = None
 
