@@ -221,7 +221,7 @@ def solved() -> float:
     x, level = noise("x", *SHAPE, batch=2), VP().level(0.3)
     for rule in (Modelled(), Published(0.8)):
         both = [
-            rule(Measured.of(Gaussian(a, noise("y", SEEN, batch=2), SIGMA), x), x, level, 0.5, Draws.of(2, range(2)))
+            rule(Measured.of(Gaussian(a, noise("y", SEEN, batch=2), 1.0), x), x, level, 0.5, Draws.of(2, range(2)))
             for a in (matrix, bare)
         ]
         error = largest(error, both[0] - both[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -52,6 +53,14 @@ class Measured:
     def noiseless(self) -> bool:
         """Whether σ_y = 0 for every item; known without asking the device."""
         return not isinstance(self.sigma, Tensor) and self.sigma == 0
+
+    @cached_property
+    def floor(self) -> float:
+        """The least noise, over the variance of the state, with which conjugate gradients are fast and converge.
+
+        0 where there is a singular system; else it bounds the condition of v A A* + noise by 1000, in any precision.
+        """
+        return 0.0 if self.operator.svd(self.shape) is not None else 1e-3 * self.operator.norm(self.shape) ** 2
 
     def residual(self, x: Tensor) -> Tensor:
         """y − A x, zero where nothing was measured."""

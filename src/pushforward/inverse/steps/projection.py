@@ -8,7 +8,9 @@ The measurement of x_t = α x_0 + σ z is α y − α σ_y n + σ A z. Two rules
   vectors of A the gain k = σ²/(σ² + v/δ), v = (α σ_y/s)², goes from 1, where diffusion noise hides the measurement's,
   to 0. With the fresh n the law of x_t given x_0 stays N(α x_0, σ²): (1 − k)² σ² + k² (v + (2/δ − 1) v + σ²) = σ². δ is
   the share of σ² that the next interval renews. The state keeps what it has learned of y, so that y, put in whole at
-  each of many steps, would be counted many times.
+  each of many steps, would be counted many times. Where there is no singular system, much diffusion noise would make
+  the solve ill-conditioned: α² σ_y²/δ is then no less than a thousandth of σ²‖A‖², in the gain and in the fresh n, so
+  that the law stays what it is, and what A sees badly comes in over several steps.
 
 The two agree where σ_y = 0.
 """
@@ -82,12 +84,18 @@ class Modelled:
             return x + self.weight * measured.solution(residual)
         spread: Scalar = level.alpha * measured.sigma
         if level.sigma > 0:
-            fresh = (2 / share - 1) ** 0.5 * spread
+            noise = _at_least(spread**2 / share, measured.floor * level.sigma**2)
+            fresh = (2 * noise - spread**2) ** 0.5
             residual = residual + expand(fresh, residual.real) * measured.noise(draws.at("measurement"))
-        return x + self.weight * measured.gain(residual, level.sigma**2 or _LITTLE, spread**2 / share)
+            return x + self.weight * measured.gain(residual, level.sigma**2, noise)
+        return x + self.weight * measured.gain(residual, _LITTLE, spread**2)
 
 
 MODELLED = Modelled()
+
+
+def _at_least(value: Scalar, least: float) -> Scalar:
+    return value.clamp(min=least) if isinstance(value, Tensor) else max(value, least)
 
 
 def _residual(measured: Measured, x: Tensor, level: Level, draws: Draws) -> Tensor:
