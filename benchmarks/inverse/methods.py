@@ -57,7 +57,6 @@ METHODS: dict[str, Entry] = {
     "MMPS, 5 iterations": Entry(Guidance(MMPS(5)), 50),
     "MMPS, 5 iterations, ancestral": Entry(ancestral(MMPS(5)), 100),
     "MMPS, 1 iteration": Entry(Guidance(MMPS(1)), 50),
-    "MMPS, 2 iterations": Entry(Guidance(MMPS(2)), 50),
     "MMPS, solved": Entry(Guidance(MMPS(24, 1e-5)), 50),
     "TMPD, ancestral": Entry(ancestral(TMPD()), 100),
     "TMPD, published, ancestral": Entry(ancestral(TMPD(None)), 100),
