@@ -86,7 +86,8 @@ def report(results):
         rows = [entry for entry in results if entry["model"] == name]
         found = [row["bits"] for row in rows]
         means = [statistics.fmean(row[key] for row in rows) for key in ("train_bits", "best_step", "train_seconds")]
-        shown = f"{statistics.fmean(found):.3f} ± {(max(found) - min(found)) / 2:.3f} ({len(found)} seeds)"
+        spread = f" ± {(max(found) - min(found)) / 2:.3f} ({len(found)} seeds)" if len(found) > 1 else " (1 seed)"
+        shown = f"{statistics.fmean(found):.3f}{spread}"
         lines.append(
             f"| {name} | {rows[0]['parameters']:,} | {shown} | {means[0]:.3f} | {means[1]:.0f} | {means[2]:.0f} |"
         )
