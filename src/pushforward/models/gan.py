@@ -61,7 +61,9 @@ class GAN(Family):
         self.generator, self.discriminator = generator, discriminator
         self.latent = latent
         self.rule: Loss = Relativistic() if loss is None else loss
-        self.penalties: tuple[Penalty, ...] = usual_penalties(shape) if penalties is None else tuple(penalties)
+        self.penalties: tuple[Penalty, ...] = (
+            usual_penalties(*usual_weights(shape)) if penalties is None else tuple(penalties)
+        )
         self.augment = augment
         self.progress = 0.0
         self._figures: Callable[[], Mapping[str, Tensor]] = dict
@@ -178,12 +180,16 @@ def usual_latent(shape: Sequence[int]) -> int:
     return 64 if len(shape) == 3 else max(2, shape[0])
 
 
-def usual_penalties(shape: Sequence[int]) -> tuple[Penalty, ...]:
-    """R1 and R2 with one weight, which falls over the training: to a tenth for images, further for vectors, whose
-    modes may be narrow beside their distances.
+def usual_weights(shape: Sequence[int]) -> tuple[float, float]:
+    """The weight of the penalties at the start and at the end: a tenth for images, less for vectors, whose modes may be
+    narrow beside their distances.
     """
-    weight = Falling(0.1, 0.01) if len(shape) == 3 else Falling(0.1, 0.0003)
-    return R1(weight), R2(weight)
+    return (0.1, 0.01) if len(shape) == 3 else (0.1, 0.0003)
+
+
+def usual_penalties(first: float = 0.1, last: float = 0.0003) -> tuple[Penalty, ...]:
+    """R1 and R2 with one weight, which falls over the training."""
+    return R1(Falling(first, last)), R2(Falling(first, last))
 
 
 def _check_alone(discriminator: nn.Module) -> None:
