@@ -139,7 +139,9 @@ class EnergyConfig(Section):
     depth: Layers = Field(3, description="of the perceptrons of vectors")
     multipliers: Multipliers | None = Field(None, description="widths of the resolutions of images")
     blocks: Layers = Field(1, description="at each resolution of images")
-    sigma_min: Size = Field(0.05, description="the smallest noise, whose energy is the density")
+    sigma_min: Size | None = Field(
+        None, description="the smallest noise, whose energy is the density [0.02 for images, 0.05 for tables]"
+    )
     sigma_max: Size = 80.0
     sigma_data: Size | None = Field(None, description="the data's standard deviation; measured when not given")
     conditional: bool = Field(True, description="learn the labels, where the data has them")

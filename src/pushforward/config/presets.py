@@ -27,7 +27,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "model": {"family": "gan"},
         "training": {"betas": (0.0, 0.99), "clip_norm": None, "ema_lengths": (0.05,)},
     },
-    "energy": {"model": {"family": "energy"}},
+    "energy": {"model": {"family": "energy"}, "training": {"learning_rate": 2e-3}},
 }
 USUAL = {"diffusion": "edm", "flow": "flow", "vae": "vae", "gan": "gan", "energy": "energy"}
 """The preset of each family, where no other is asked for."""

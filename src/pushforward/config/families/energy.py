@@ -30,12 +30,12 @@ _MATCHING: dict[str, type[ScoreMatching]] = {
 
 def resolve(config: EnergyConfig, data: Dataset) -> EnergyConfig:
     """With sizes and σ_data filled in. Raises UserError for noise levels that do not rise."""
-    if not config.sigma_min < config.sigma_max:
-        raise UserError(
-            f"model.sigma_min must be below model.sigma_max; got {config.sigma_min:g} and {config.sigma_max:g}"
-        )
     images = len(data.shape) == 3
+    lowest = config.sigma_min or (0.02 if images else 0.05)  # the error of log p grows like its inverse
+    if not lowest < config.sigma_max:
+        raise UserError(f"model.sigma_min must be below model.sigma_max; got {lowest:g} and {config.sigma_max:g}")
     changes: dict[str, Any] = {
+        "sigma_min": lowest,
         "width": config.width or (32 if images else 128),
         "sigma_data": config.sigma_data or measure_sigma(data.train),
     }
@@ -52,7 +52,7 @@ def build(config: EnergyConfig, form: Format, classes: int) -> Family:
         return EnergyModel(potential, form.shape, matching, sigma, classes, config.label_dropout)
     return NoisyEnergyModel(
         potential,
-        EDM(config.sigma_min, config.sigma_max),
+        EDM(config.sigma_min or 0.05, config.sigma_max),
         EDMPrediction(sigma),
         Stratified(LogNormalTimes(sigma_data=sigma)),
         form.shape,
@@ -63,7 +63,7 @@ def build(config: EnergyConfig, form: Format, classes: int) -> Family:
 
 def describe(config: EnergyConfig) -> str:
     """How the score is matched, and on which noise."""
-    noise = f", σ {config.sigma_min:g} to {config.sigma_max:g}" if config.matching == "denoising" else ""
+    noise = f", σ {config.sigma_min} to {config.sigma_max:g}" if config.matching == "denoising" else ""
     return f"{config.matching} score matching{noise}, width {config.width}"
 
 
