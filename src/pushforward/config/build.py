@@ -31,6 +31,12 @@ def resolve(config: Config, data: Dataset) -> Config:
     training = config.training
     if training.steps is None and training.minutes is None:
         training = training.model_copy(update={"steps": 6000})
+    if training.learning_rate is None:
+        rate = families.learning_rate(model, data.shape)
+        training = training.model_copy(update={"learning_rate": rate})
+    if training.learning_rate is None:
+        rate = families.learning_rate(model, data.shape)
+        training = training.model_copy(update={"learning_rate": rate})
     return config.model_copy(update={"model": model, "training": training})
 
 
@@ -67,7 +73,8 @@ def hollow_model(config: ModelConfig, form: Format) -> Family:
 
 def build_recipe(config: TrainingConfig, data: DataConfig) -> Recipe:
     """The recipe that a section describes."""
-    plain = config.model_dump(exclude={"schedule", "precision"})
+    unknown = {"learning_rate"} if config.learning_rate is None else set()
+    plain = config.model_dump(exclude={"schedule", "precision"} | unknown)
     schedule = Cosine() if config.schedule == "cosine" else Constant()
     return Recipe(**plain, schedule=schedule, precision=Precision(config.precision), augment=_augment(data))
 

@@ -22,12 +22,12 @@ PRESETS: dict[str, dict[str, Any]] = {
         }
     },
     "flow": {"model": {"family": "flow"}},
-    "vae": {"model": {"family": "vae"}},
+    "vae": {"model": {"family": "vae"}, "training": {"clip_norm": None}},
     "gan": {
         "model": {"family": "gan"},
         "training": {"betas": (0.0, 0.99), "clip_norm": None, "ema_lengths": (0.05,)},
     },
-    "energy": {"model": {"family": "energy"}, "training": {"learning_rate": 2e-3}},
+    "energy": {"model": {"family": "energy"}},
 }
 USUAL = {"diffusion": "edm", "flow": "flow", "vae": "vae", "gan": "gan", "energy": "energy"}
 """The preset of each family, where no other is asked for."""

@@ -38,7 +38,7 @@ class TrainingConfig(Section):
     batch_size: PositiveInt = 128
     steps: PositiveInt | None = None
     minutes: PositiveFloat | None = None
-    learning_rate: PositiveFloat = 1e-3
+    learning_rate: PositiveFloat | None = Field(None, description="what suits the family when not given")
     warmup_steps: NonNegativeInt = 100
     schedule: Literal["cosine", "constant"] = "cosine"
     weight_decay: NonNegativeFloat = 0.0

@@ -16,14 +16,16 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.data.atomic import write_file
-from pushforward.data.dataset import Dataset, Split
+from pushforward.data.dataset import Batch, Dataset, Split
 from pushforward.errors import UserError
 from pushforward.metrics.evaluate import LEAST, evaluate_samples
 from pushforward.metrics.evaluation import Evaluation, Row
 from pushforward.models.denoising import DiffusionGenerator
+from pushforward.models.family import Family
 from pushforward.models.generator import Generator
 from pushforward.numerics.random import Draws, key, permutation
 from pushforward.samplers.default import USUAL_EVALUATIONS
+from pushforward.training.hooks import Validated
 from pushforward.training.memory import peak_memory
 
 _VALUES = 1 << 26
@@ -234,10 +236,15 @@ def _loss(generator: Generator, split: Split, seed: int, most: int = 512, batch:
     for start in range(0, len(rows), batch):
         at = slice(start, start + batch)
         items = split.batch(rows[at]).to(generator.model.device)
-        parts.append(generator.model.loss(objective, items, draws[at]).double().cpu())
+        parts.append(_validation(generator.model, objective, items, draws[at]).double().cpu())
     losses = torch.cat(parts).tolist()
     error = statistics.stdev(losses) / len(losses) ** 0.5 if len(losses) > 1 else 0.0
     return Loss(statistics.fmean(losses), error, count)
+
+
+def _validation(model: Family, objective: str, items: Batch, draws: Draws) -> Tensor:
+    """The loss that tells progress: the model's own of validation, where the training loss does not."""
+    return model.validation_loss(items, draws) if isinstance(model, Validated) else model.loss(objective, items, draws)
 
 
 class EvaluationCounter:

@@ -103,7 +103,7 @@ def learning(subject: Subject) -> Section:
             size=(760, 340),
         )
         caption = (
-            "How badly the network predicts, averaged over all amounts of noise; both axes are logarithmic. Training: "
+            f"{_meaning(subject)}; both axes are logarithmic. Training: "
             "the items it learns from, each value faint and their running mean strong. Validation: items it never "
             f"learns from, measured with the averaged weights ({_best_weights(subject.log) or 'none'}) that were "
             "chosen; dashed, with the weights as they were at that step. A validation curve that turns up while the "
@@ -114,6 +114,12 @@ def learning(subject: Subject) -> Section:
         content.append("There is no training log with this model, so there is no curve of its loss.")
     content.append(_losses(subject))
     return Section("What was trained, and how it went", content)
+
+
+def _meaning(subject: Subject) -> str:
+    if isinstance(subject.generator.model, Denoising):
+        return "How badly the network predicts, averaged over all amounts of noise"
+    return "What training brings down, in the units of this family's loss"
 
 
 def _what(subject: Subject) -> Html:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import nn
 
 from pushforward.config.families import diffusion, energy, flow, gan, vae
@@ -49,6 +51,16 @@ def build(config: ModelConfig, form: Format, classes: int, network: nn.Module | 
             return gan.build(config, form, classes)
         case EnergyConfig():
             return energy.build(config, form, classes)
+
+
+def learning_rate(config: ModelConfig, shape: Sequence[int]) -> float:
+    """What suits a family, on items of a shape."""
+    match config:
+        case GANConfig():
+            return 5e-4 if len(shape) == 3 else 2e-3
+        case EnergyConfig():
+            return 2e-3
+    return 1e-3
 
 
 def describe(config: ModelConfig) -> str:

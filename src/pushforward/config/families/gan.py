@@ -22,7 +22,8 @@ from pushforward.gan import (
     nothing,
     small_data,
 )
-from pushforward.models.gan import GAN, usual_latent, usual_penalties
+from pushforward.models.gan import GAN, usual_latent, usual_penalties, usual_weights
+from pushforward.networks.spectral import normalise_spectra
 
 _LOSSES: dict[str, Callable[[], Loss]] = {
     "relativistic": Relativistic,
@@ -39,23 +40,32 @@ def resolve(config: GANConfig, data: Dataset) -> GANConfig:
     images = data.format.kind is Kind.IMAGE
     if config.augment and not images:
         raise UserError(f"model.augment varies images, and the items here have the shape {data.shape}: leave it out")
-    latent = config.latent or usual_latent(data.shape)
-    return config.model_copy(update={"width": config.width or (64 if images else 128), "latent": latent})
+    first, last = usual_weights(data.shape)
+    changes = {
+        "width": config.width or (64 if images else 128),
+        "latent": config.latent or usual_latent(data.shape),
+        "gamma": config.gamma or (10.0 if config.loss == "wasserstein" else first),
+        "gamma_end": config.gamma_end or last,
+    }
+    return config.model_copy(update=changes)
 
 
 def build(config: GANConfig, form: Format, classes: int) -> GAN:
     """The model of a resolved section."""
     augment: Augmentation = small_data(form.shape, config.augment) if config.augment else nothing
     loss = _LOSSES[config.loss]()
-    return GAN.of_shape(form.shape, classes, config.latent, config.width, loss, _penalties(config), augment)
+    model = GAN.of_shape(form.shape, classes, config.latent, config.width, loss, _penalties(config), augment)
+    if config.loss == "hinge":
+        normalise_spectra(model.discriminator)
+    return model
 
 
 def describe(config: GANConfig) -> str:
     """The rules of the game, and the sizes."""
-    return f"{config.loss} loss, penalties {config.gamma:g} to {config.gamma_end:g}, width {config.width}"
+    return f"{config.loss} loss, penalties {config.gamma} to {config.gamma_end}, width {config.width}"
 
 
 def _penalties(config: GANConfig) -> tuple[Penalty, ...]:
     if config.loss == "wasserstein":
-        return (GradientPenalty(config.gamma),)
-    return usual_penalties(config.gamma, config.gamma_end)
+        return (GradientPenalty(config.gamma or 10.0),)
+    return usual_penalties(config.gamma or 0.1, config.gamma_end or 0.0003)
