@@ -23,11 +23,16 @@ CHANGES = (Brightness(), Contrast(), Saturation(), Translation(), Cutout(), Some
 DRAWS = Draws.of(0, range(400), "augment")
 
 
+def named(change):
+    """A name that is the same in every process."""
+    return change.__name__ if hasattr(change, "__name__") else str(change)
+
+
 def images(count=400, shape=(3, 8, 6)):
     return Draws.of(1, range(count), "images").uniform(shape, torch.float64) + 0.1
 
 
-@pytest.mark.parametrize("change", [*CHANGES, small_data((3, 8, 6)), nothing], ids=str)
+@pytest.mark.parametrize("change", [*CHANGES, small_data((3, 8, 6)), nothing], ids=named)
 def test_each_item_has_its_own_counted_change(change):
     x = images()
     whole = change(x, DRAWS)
@@ -38,7 +43,7 @@ def test_each_item_has_its_own_counted_change(change):
         assert not torch.allclose(whole, change(x, DRAWS.at("other")))
 
 
-@pytest.mark.parametrize("change", [*CHANGES, small_data((3, 8, 6))], ids=str)
+@pytest.mark.parametrize("change", [*CHANGES, small_data((3, 8, 6))], ids=named)
 def test_gradients_pass(change):
     """Every change is linear or affine in each item: the derivative along a direction is a difference quotient."""
     x = images(6).requires_grad_()

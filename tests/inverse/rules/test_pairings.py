@@ -186,7 +186,9 @@ class Counting(torch.nn.Module):
 
 
 @pytest.mark.parametrize(
-    "method", [*(Guidance(r) for n, r in RULES.items() if n != "exact"), PublishedPiGDM()], ids=repr
+    "method",
+    [*(Guidance(r) for n, r in RULES.items() if n != "exact"), PublishedPiGDM()],
+    ids=lambda m: repr(m).partition(" at ")[0],
 )
 def test_budgets_are_kept_and_progress_is_shown(method):
     from pushforward.denoisers import EDMPrediction
