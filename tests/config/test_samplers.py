@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import pushforward as pf
-from pushforward.config.build import build_model, describe_model, human_count, resolve
-from pushforward.config.presets import presets_of
+from pushforward.config.build import build_model, describe_model, hollow_model, human_count, resolve
+from pushforward.config.presets import PRESETS, presets_of
 from pushforward.config.samplers import SAMPLERS, build_sampler
 from pushforward.denoisers.variance import VarianceTable
 from pushforward.errors import UserError
@@ -39,6 +39,14 @@ def test_every_sampler_with_every_preset(items, preset, name):
         assert samples.values.shape == (3, 3)
         again = generator.sample(2, steps=6, sampler=sampler, first=1)
         assert abs(again.values - samples.values[1:]).max() < 1e-3
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_model_without_its_numbers_is_that_of_the_preset(items, preset):
+    config = resolve(pf.configure(preset=preset), items)
+    hollow, model = hollow_model(config.model, items.format), build_model(config.model, items.format)
+    assert {n: t.shape for n, t in hollow.state_dict().items()} == {n: t.shape for n, t in model.state_dict().items()}
+    assert all(p.device.type == "meta" for p in hollow.parameters())
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

@@ -75,11 +75,13 @@ def build(config: DiffusionConfig, form: Format, classes: int, network: nn.Modul
     if network is None:
         network = build_network(config.network, form.shape, classes)
     prediction = _PREDICTIONS[config.prediction](sigma)
+    with torch.device("cpu"):  # levels and laws are numbers, also where the model is made without its own
+        path, times = build_path(config.path), _times(config, sigma)
     return Diffusion(
         network,
-        build_path(config.path),
+        path,
         prediction,
-        _times(config, sigma),
+        times,
         form.shape,
         classes,
         config.label_dropout,
