@@ -61,7 +61,8 @@ from pushforward.inverse import (
 from pushforward.inverse.method import Guidance
 from pushforward.numerics.random import Draws
 
-DATA = Path("/work/shared/data/mnist")
+MNIST = Path("mnist")
+"""Where the t10k files of MNIST are; --data names another folder."""
 WEIGHTS = (0.003, 0.01, 0.03, 0.1, 0.3)
 STOPS = (3, 6, 12, 25, 50)
 Baseline = Callable[[Gaussian, Tensor], Tensor]
@@ -228,7 +229,7 @@ def mri(path: Path, items: int, samples: int, only: str) -> None:
 
 def read_mnist() -> tuple[np.ndarray, np.ndarray]:
     images, labels = (
-        np.frombuffer(gzip.decompress((DATA / f"t10k-{name}-ubyte.gz").read_bytes()), np.uint8)
+        np.frombuffer(gzip.decompress((MNIST / f"t10k-{name}-ubyte.gz").read_bytes()), np.uint8)
         for name in ("images-idx3", "labels-idx1")
     )
     return images[16:].reshape(-1, 28, 28), labels[8:]

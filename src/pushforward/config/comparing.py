@@ -11,7 +11,7 @@ from pushforward.config.build import hollow_model, parameters_of, resolve
 from pushforward.config.family_schema import DiffusionConfig
 from pushforward.config.presets import USUAL, preset
 from pushforward.config.read import read_config
-from pushforward.config.run import Run, load_run, train
+from pushforward.config.run import Run, data_config, load_run, train
 from pushforward.config.schema import Config
 from pushforward.config.scoring import likelihood
 from pushforward.data.dataset import Dataset
@@ -90,7 +90,7 @@ def compare(
             place = out / f"{family}-{seed}"
             config = sized(configured(family, budget, seed, settings, device), data, budget.parameters)
             one = read_contender(place / CONTENDER)
-            if one is None or not _is_of(one, config, place):
+            if one is None or not _is_of(one, config, data, place):
                 tell(f"{family}, seed {seed}: {len(found) + 1} of {len(seeds) * len(families)}")
                 one = _contend(config, data, place, number, observers())
                 write_json(place / CONTENDER, one.to_dict())
@@ -109,6 +109,7 @@ def configured(
 
 def sized(config: Config, data: Dataset, parameters: int | None) -> Config:
     """Resolved, with the largest width of at most so many parameters. Raises UserError where none is small enough."""
+    config = config.model_copy(update={"data": data_config(data, config.data)})  # so that its run finds its data
     config = resolve(config, data)
     if parameters is None:
         return config
@@ -135,9 +136,13 @@ def _check(families: Sequence[str], seeds: Sequence[int]) -> None:
             raise UserError(f"the {what} {twice} was given twice")
 
 
-def _is_of(one: Contender, config: Config, place: Path) -> bool:
-    """Whether what is stored was made by this configuration, and its run is still there."""
-    return one.config == config.model_dump(mode="json") and place.is_dir()
+def _is_of(one: Contender, config: Config, data: Dataset, place: Path) -> bool:
+    """Whether what is stored was made by this configuration of these data, and its run is still there."""
+    return one.config == _made_by(config, data) and place.is_dir()
+
+
+def _made_by(config: Config, data: Dataset) -> dict[str, Any]:
+    return {**config.model_dump(mode="json"), "fingerprint": data.fingerprint}
 
 
 def _contend(
@@ -159,7 +164,7 @@ def _contend(
         evaluation,
         found,
         missing,
-        config.model_dump(mode="json"),
+        _made_by(config, data),
     )
 
 
