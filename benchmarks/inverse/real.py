@@ -61,8 +61,6 @@ from pushforward.inverse import (
 from pushforward.inverse.method import Guidance
 from pushforward.numerics.random import Draws
 
-MNIST = Path("mnist")
-"""Where the t10k files of MNIST are; --data names another folder."""
 WEIGHTS = (0.003, 0.01, 0.03, 0.1, 0.3)
 STOPS = (3, 6, 12, 25, 50)
 Baseline = Callable[[Gaussian, Tensor], Tensor]
@@ -209,8 +207,8 @@ def digits(folder: str, items: int, samples: int, only: str) -> None:
     pictures("digits", training, test[:items], run, samples, only)
 
 
-def mnist(folder: str, items: int, samples: int, only: str) -> None:
-    everything = torch.from_numpy(read_mnist()[0].copy()).float()[:, None] / 255
+def mnist(folder: str, data: Path, items: int, samples: int, only: str) -> None:
+    everything = torch.from_numpy(read_mnist(data)[0].copy()).float()[:, None] / 255
     pictures("MNIST", everything[:8000], everything[8000 : 8000 + items], pf.load(folder), samples, only)
 
 
@@ -227,17 +225,17 @@ def mri(path: Path, items: int, samples: int, only: str) -> None:
                 compare(problem, mri_prior.load(path), None, None, samples)
 
 
-def read_mnist() -> tuple[np.ndarray, np.ndarray]:
+def read_mnist(data: Path) -> tuple[np.ndarray, np.ndarray]:
     images, labels = (
-        np.frombuffer(gzip.decompress((MNIST / f"t10k-{name}-ubyte.gz").read_bytes()), np.uint8)
+        np.frombuffer(gzip.decompress((data / f"t10k-{name}-ubyte.gz").read_bytes()), np.uint8)
         for name in ("images-idx3", "labels-idx1")
     )
     return images[16:].reshape(-1, 28, 28), labels[8:]
 
 
-def prepare(folder: Path) -> None:
+def prepare(folder: Path, data: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    images, labels = read_mnist()
+    images, labels = read_mnist(data)
     np.savez(folder / "mnist8k.npz", images=images[:8000], labels=labels[:8000])
     unet = "--set model.network.kind=unet --set data.labels=false --set training.learning_rate=0.002"
     small = "--set model.network.width=24 --set 'model.network.multipliers=[1,2,2]' --set model.network.blocks=1"
@@ -252,6 +250,7 @@ def prepare(folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prepare", type=Path)
+    parser.add_argument("--data", type=Path, default=Path("mnist"), help="the folder with the t10k files of MNIST")
     parser.add_argument("--digits", help="a run trained on digits")
     parser.add_argument("--mnist", help="a run trained on the first 8 000 test pictures of MNIST")
     parser.add_argument("--mri", type=Path, help="the weights of mri_prior.py")
@@ -261,12 +260,12 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     if asked.prepare:
-        return prepare(asked.prepare)
+        return prepare(asked.prepare, asked.data)
     print("| problem | method, evaluations | PSNR, dB | SSIM | χ² | seconds of processor |\n|---|---|---|---|---|---|")
     if asked.digits:
         digits(asked.digits, asked.items, asked.samples, asked.only)
     if asked.mnist:
-        mnist(asked.mnist, asked.items, asked.samples, asked.only)
+        mnist(asked.mnist, asked.data, asked.items, asked.samples, asked.only)
     if asked.mri:
         mri(asked.mri, asked.items, asked.samples, asked.only)
     return None
