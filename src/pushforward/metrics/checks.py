@@ -57,3 +57,16 @@ def labels_of(labels: ArrayLike | Tensor, count: int, name: str) -> NDArray[np.i
             f"The {name} labels must be {count} integers, one per item, but are {array.dtype} of shape {array.shape}."
         )
     return array.astype(np.int64)
+
+
+def check_predictive(truth: np.ndarray, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Truths (N,) and samples (N, S) as float64. Raises UserError for other shapes and values that are not finite."""
+    y, x = np.asarray(truth, np.float64), np.asarray(samples, np.float64)
+    if y.ndim != 1 or x.ndim != 2 or len(x) != len(y) or not x.size:
+        raise UserError(
+            f"predictive samples are (N, S) for N true responses; got samples of shape {x.shape} and truths of shape "
+            f"{y.shape}"
+        )
+    if not (np.isfinite(y).all() and np.isfinite(x).all()):
+        raise UserError("predictive samples and true responses must be finite numbers")
+    return y, x

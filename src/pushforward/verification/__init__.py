@@ -12,6 +12,7 @@ from pushforward.verification import (
     ancestral,
     autoencoders,
     bound,
+    card,
     change_of_variables,
     energy,
     estimates,
@@ -45,6 +46,7 @@ TOPICS: tuple[ModuleType, ...] = (
     guidance,
     inverse,
     restoration,
+    card,
     misprints,
 )
 CHECKS: tuple[Check, ...] = tuple(

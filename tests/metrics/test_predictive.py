@@ -1,0 +1,91 @@
+"""Metrics of predictive samples against closed forms, simulations and one another."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from pushforward.errors import UserError
+from pushforward.metrics.coverage import (
+    bin_shares,
+    calibration_band,
+    calibration_curve,
+    interval,
+    picp,
+    qice,
+    qice_floor,
+    widths,
+)
+from pushforward.metrics.predictive import KERNEL_OFFSET, crps, gaussian_nll, kernel_nll, rmse
+
+RNG = np.random.default_rng(0)
+
+
+def test_crps_of_a_normal_is_its_closed_form():
+    count = 4000
+    drawn = 2 * stats.norm.ppf((np.arange(count) + 0.5) / count)
+    y = np.array([-3.0, 0.0, 1.7])
+    z = y / 2
+    exact = 2 * (z * (2 * stats.norm.cdf(z) - 1) + 2 * stats.norm.pdf(z) - 1 / np.sqrt(np.pi))
+    assert crps(y, np.broadcast_to(drawn, (3, count))) == pytest.approx(exact, abs=2e-3)
+
+
+def test_crps_is_unbiased_and_equals_the_sum_over_pairs():
+    x, y = RNG.normal(size=(5, 7)), RNG.normal(size=5)
+    pairs = np.abs(x[:, :, None] - x[:, None]).sum((1, 2)) / (7 * 6)
+    assert crps(y, x) == pytest.approx(np.abs(x - y[:, None]).mean(1) - pairs / 2)
+    assert crps(y, x[:, :1]) == pytest.approx(np.abs(x[:, 0] - y))
+
+
+def test_the_kernel_estimate_is_too_large_by_its_offset():
+    y, x = 3 * RNG.normal(size=4000), 3 * RNG.normal(size=(4000, 400))
+    entropy = 0.5 * np.log(2 * np.pi * np.e * 9)
+    assert pytest.approx(0.0966, abs=5e-5) == KERNEL_OFFSET
+    assert kernel_nll(y, x).mean() - entropy == pytest.approx(KERNEL_OFFSET, abs=0.02)
+    assert gaussian_nll(y, np.zeros(4000), 3.0).mean() == pytest.approx(entropy, abs=0.04)
+
+
+def test_the_kernel_estimate_far_away_does_not_underflow():
+    assert np.isfinite(kernel_nll(np.array([1e3]), RNG.normal(size=(1, 50)))).all()
+
+
+def test_a_perfect_predictor_scores_the_floor_of_qice():
+    rows, scores = 77, []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        scores.append(qice(rng.normal(size=rows), rng.normal(size=(rows, 500))))
+    error = np.std(scores) / np.sqrt(len(scores))
+    assert np.mean(scores) == pytest.approx(qice_floor(rows), abs=4 * error)
+    assert qice_floor(77) == pytest.approx(0.0273, abs=2e-4)
+
+
+def test_qice_sees_wide_and_shifted_predictions():
+    y, x = RNG.normal(size=2000), RNG.normal(size=(2000, 300))
+    assert qice(y, x) < 0.01
+    assert qice(y, 2 * x) > 0.04
+    assert qice(y, x + 1) > 0.04
+    assert bin_shares(y, x).sum() == pytest.approx(1)
+    assert qice(np.full(5, 9.0), np.tile(np.arange(5.0), (5, 1)), bins=2) == pytest.approx(0.5)
+
+
+def test_intervals_cover_what_they_promise():
+    y, x = RNG.normal(size=5000), RNG.normal(size=(5000, 400))
+    assert picp(y, x, 0.9) == pytest.approx(0.9, abs=0.015)
+    assert widths(x, 0.9).mean() == pytest.approx(2 * stats.norm.ppf(0.95), rel=0.02)
+    assert interval(x, 0.9).shape == (5000, 2)
+    levels = (0.1, 0.5, 0.9)
+    assert np.abs(calibration_curve(y, x, levels) - levels).max() < 2 * calibration_band(5000, levels).max()
+
+
+def test_what_cannot_be_measured_is_refused():
+    with pytest.raises(UserError, match=r"predictive samples are \(N, S\)"):
+        crps(np.zeros(3), np.zeros((4, 2)))
+    with pytest.raises(UserError, match="finite"):
+        qice(np.array([np.nan]), np.zeros((1, 4)))
+    with pytest.raises(UserError, match="all samples of row 0 are the same"):
+        kernel_nll(np.zeros(1), np.zeros((1, 4)))
+    with pytest.raises(UserError, match="between 0 and 1"):
+        picp(np.zeros(1), np.zeros((1, 4)), 95)
+    with pytest.raises(UserError, match="shape"):
+        rmse(np.zeros(3), np.zeros((3, 1)))
