@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import torch
 from small import Duel, Points, Small, recipe
 
+from pushforward.cli.leaving import leave
 from pushforward.errors import Interrupted, PushforwardError
 from pushforward.training import Constant, Observer, Precision, fit
 from pushforward.training.place import Place
@@ -52,8 +53,15 @@ def main(root: Path) -> None:
         (root / f"refused-{os.environ['RANK']}").write_text(str(error))
     unequal(points)
     fit(Small(), points, held, recipe(steps=None, minutes=0.01), root / "minutes", {})
-    torch.distributed.destroy_process_group()
+
+
+def exchange_late() -> None:
+    """A tensor so large that a thread of gloo still lets go of it when the main thread has come to its end."""
+    tensor = torch.ones(20_000_000)
+    torch.distributed.all_reduce(tensor, async_op=True).wait()
 
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    exchange_late()
+    leave(0)

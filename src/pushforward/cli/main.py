@@ -11,10 +11,12 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
 from cyclopts import App, CycloptsError
 
 from pushforward import __version__
+from pushforward.cli.leaving import leave
 from pushforward.cli.output import clean
 from pushforward.errors import PushforwardError
 
@@ -134,6 +136,11 @@ def app() -> App:
         command = getattr(import_module(module), function)
         root.command(command, name=name, help_epilogue=f"Examples:\n  {examples}", sort_key=list(COMMANDS).index(name))
     return root
+
+
+def run() -> NoReturn:
+    """What the program is: the command line, then the end of the process with its exit code."""
+    leave(main())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
