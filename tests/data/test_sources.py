@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushforward.data import Batch, load
+from pushforward.data import Batch, fingerprint, load
 from pushforward.errors import UserError
 
 
@@ -340,3 +340,11 @@ def test_what_would_change_nothing_is_refused(tmp_path):
     for source in (tmp_path / "x.npy", "digits", np.arange(30.0).reshape(10, 3) ** 2):
         with pytest.raises(UserError, match="mode='RGB' was given"):
             load(source, mode="RGB")
+
+
+def test_the_recipe_of_fingerprints_has_a_number_of_its_own():
+    """Another hash of these data means another recipe: raise RECIPE then, so that earlier runs are not refused."""
+    rows = np.arange(24, dtype=np.float32).reshape(12, 2)
+    assert fingerprint.RECIPE == 2
+    found = load((rows, np.arange(12) % 2)).fingerprint, load((images(), None)).fingerprint
+    assert found == ("2:765768e019eb4a234e74a06f39d9d4a2", "2:cdd5ff48834a0c16137711265719a9a3")

@@ -53,6 +53,7 @@ def evaluate(
 
     found = common.opened(api.load(run, device=device))
     data = found.data()
+    common.say(*(line for line in data.messages if line not in found.about_data.messages))
     scores = score(found, data, common, number=number, steps=steps, seed=seed, guidance=guidance)
     path = scores.save(out or found.home / EVALUATION)
     common.result({**scores.to_dict(), "out": path}, *evaluation_lines(scores), f"written to {path}")
@@ -109,6 +110,7 @@ def report(
 
     found = common.opened(api.load(run, device=device))
     data = found.data()
+    common.say(*(line for line in data.messages if line not in found.about_data.messages))
     scores = score(found, data, common, number=number, steps=steps, seed=seed, guidance=guidance)
     scores.save(found.home / EVALUATION)
     most, budgets = COMPARISON

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pushforward.data.dataset import Dataset
+from pushforward.data.fingerprint import comparable
 from pushforward.errors import UserError
 
 
@@ -37,10 +38,19 @@ class AboutData(BaseModel):
             fingerprint=data.fingerprint,
             shape=list(data.shape),
             num_classes=data.num_classes,
-            sizes={"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},
+            sizes=_sizes(data),
             messages=list(data.messages),
             folder=None if data.origin is None else _from(Path(out)),
         )
+
+    def is_of(self, data: Dataset) -> bool | None:
+        """Whether these are the data described; None where all agrees that can be compared, the contents cannot."""
+        if self.fingerprint == data.fingerprint:
+            return True
+        if comparable(self.fingerprint, data.fingerprint):
+            return False
+        alike = (self.shape, self.num_classes, self.sizes) == (list(data.shape), data.num_classes, _sizes(data))
+        return None if alike else False
 
     @staticmethod
     def read(stored: Any, path: Path | str) -> AboutData:
@@ -54,6 +64,10 @@ class AboutData(BaseModel):
                 f"{path} was not written by `pushforward train`: {where} in its config.json is wrong "
                 f"({first['msg'][0].lower()}{first['msg'][1:]})"
             ) from None
+
+
+def _sizes(data: Dataset) -> dict[str, int]:
+    return {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)}
 
 
 def _from(out: Path) -> str:

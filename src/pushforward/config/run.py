@@ -31,6 +31,7 @@ from pushforward.training.observers import Observer
 from pushforward.training.tunings import read_tunings
 from pushforward.training.variances import read_variances, variances_on, write_variances
 
+_CONTENTS = "data (a hash of its contents)"
 SCHEMA = 1
 """The version of what is stored; readers accept every version up to their own."""
 
@@ -66,11 +67,12 @@ class Stored:
             data = load_data(self.config, self.home / self.about_data.folder)
         except UserError as error:
             raise UserError(f"the data of {self.path} cannot be read again: {error}") from None
-        if data.fingerprint != self.about_data.fingerprint:
+        same = self.about_data.is_of(data)
+        if same is False:
             raise UserError(
                 f"{self.config.data.source!r} has changed since {self.path} was trained on it: put back what it was"
             )
-        return data
+        return data if same else replace(data, messages=(*data.messages, _untold(self.path)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +100,13 @@ class Run(Stored):
         if self.path != self.checkpoint.path:  # what is stored in a checkpoint is listed in its manifest
             write_variances(self.path, weights_hash(self.checkpoint, self.weights), table)
         return replace(self, generator=replace(generator, variance=table))
+
+
+def _untold(run: Path | str) -> str:
+    return (
+        f"{run} knows its data by a hash of another version of pushforward, so that only their form and number are "
+        "compared with what it was trained on"
+    )
 
 
 def weights_hash(checkpoint: Checkpoint, weights: str) -> str:
@@ -158,17 +167,22 @@ def train(
             raise UserError(f"{out} is the run to start from and the folder to train in: give another folder to train")
         initialise_from(model, find_checkpoint(start_from))
     description = describe(config, data, out)
-    return fit(
+    identity = _identity(description)
+    before = _hash_of_another_recipe(out, data)
+    if before is not None:
+        identity[_CONTENTS] = before
+    outcome = fit(
         model,
         data.train,
         data.validation,
         build_recipe(config.training, config.data),
         out,
         description,
-        identity=_identity(description),
+        identity=identity,
         observers=observers,
         restart=restart,
     )
+    return outcome if before is None else replace(outcome, notes=(_untold(out), *outcome.notes))
 
 
 def describe(config: Config, data: Dataset, out: Path | str) -> dict[str, Any]:
@@ -186,9 +200,20 @@ def _identity(description: Mapping[str, Any]) -> dict[str, Any]:
     data = description["config"]["data"]
     return {
         "model": description["config"]["model"],
-        "data (a hash of its contents)": description["data"]["fingerprint"],
+        _CONTENTS: description["data"]["fingerprint"],
         "data": {name: data[name] for name in AUGMENTATIONS},
     }
+
+
+def _hash_of_another_recipe(out: Path | str, data: Dataset) -> str | None:
+    """What the run in this folder, where there is one, knows these data by, if that cannot be compared with theirs."""
+    try:
+        begun = read_stored(out, "last")
+    except UserError:
+        return None
+    known = begun.checkpoint.state.get("identity", {}).get(_CONTENTS, "")
+    about = begun.about_data.model_copy(update={"fingerprint": known})
+    return known if about.is_of(data) is None else None
 
 
 def read_stored(path: Path | str, which: str = "best") -> Stored:

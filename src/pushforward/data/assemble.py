@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import blake2b
 
 import numpy as np
 
 from pushforward.data.checks import option
 from pushforward.data.columns import Columns
 from pushforward.data.dataset import Dataset, Split
+from pushforward.data.fingerprint import Part, fingerprint
 from pushforward.data.format import Format
 from pushforward.data.labels import Labels
 from pushforward.data.numbers import is_integer, mean_and_deviation
@@ -17,8 +17,6 @@ from pushforward.data.pixels import Layout, Pixels, float_range, integer_range
 from pushforward.data.raw import Raw
 from pushforward.errors import UserError
 
-Part = tuple[Raw, np.ndarray]
-"""Some rows of a source."""
 _MOST_DECIMALS = 6
 _COUNTED_BYTES = 64 << 20
 """Repeated items are counted in data up to this size: a second's work."""
@@ -80,21 +78,6 @@ def _split(part: Part, form: Format) -> Split:
     index = None if form.labels is None or found is None else form.labels.index(found, raw.what)
     everything = len(rows) == len(raw) and bool((rows == np.arange(len(raw))).all())
     return Split(raw.values if everything else raw.rows(rows), index, form)
-
-
-def fingerprint(form: Format, parts: Sequence[Part]) -> str:
-    """BLAKE2b of the contents of the three splits in order, their labels and class names."""
-    digest = blake2b(digest_size=16)
-    digest.update(repr((form.shape, form.dtype, form.mode, form.label_names, form.columns)).encode())
-    for raw, rows in parts:
-        labels = raw.labels_at(rows)
-        if labels is not None:
-            digest.update("\0".join(map(str, labels.tolist())).encode())
-        for start in range(0, len(rows), 4096):
-            content = np.ascontiguousarray(raw.content_at(rows[start : start + 4096]))
-            digest.update(f"{content.dtype.str}{content.shape}".encode())
-            digest.update(content.data if content.size else b"")
-    return digest.hexdigest()
 
 
 def _check_alike(train: Raw, other: Raw) -> None:
