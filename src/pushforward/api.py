@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from pushforward.config.advising import advice_on
 from pushforward.config.presets import preset as preset_entries
 from pushforward.config.read import family_of, read_config, read_toml
 from pushforward.config.restoring import restore, simulate
@@ -24,6 +25,7 @@ from pushforward.training.progress import ProgressBar
 __all__ = [
     "Run",
     "Stored",
+    "advice_on",
     "configure",
     "dataset",
     "effort_of",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 
 import numpy as np
@@ -110,6 +111,67 @@ def test_latents_of_flows_and_autoencoders(family, rows, command, refused, tmp_p
         test = pf.load(run).data().test
         assert way[[0, -1]] == pytest.approx(np.asarray(test.values)[[0, 3]], abs=2e-3)
     assert "leave them out" in refused("encode", run, "--evaluations", 9, "-o", tmp_path / "z.npz")
+
+
+CODES = ("model.posterior=codes", "model.codebook.count=8", "model.codebook.size=4")
+
+
+@pytest.mark.parametrize("kind", ["images", "rows"])
+def test_vector_quantised_latents(kind, images, rows, command, refused, tmp_path):
+    data, run, extra = (
+        (images, tmp_path / "run", ()) if kind == "images" else (rows, tmp_path / "run", ("--label-column", "kind"))
+    )
+    again = ("train", data, *small("vae", *CODES), "--out", run, *extra, "--json")
+    assert command(*again).code == 0
+    assert command(*again).json["step"] == 3  # continued: there is nothing left to do
+    info = command("info", run).out
+    assert "8 codes" in info
+    drawn = command("sample", run, "-n", 4, "-o", tmp_path / "some.npz", "--json")
+    assert drawn.code == 0, drawn.err
+    scored = command("likelihood", run, "-n", 8, "--json")
+    assert scored.code == 0 and np.isfinite(scored.json["nats"]["mean"])
+    encoded = command("encode", run, "-n", 5, "-o", tmp_path / "z.npz", "--json")
+    assert encoded.code == 0, encoded.err
+    assert encoded.json["shape"] == ([5, 4, 4] if kind == "images" else [5, 1, 1])
+    codes = np.load(tmp_path / "z.npz")["z"]
+    assert codes.dtype == np.int64 and codes.min() >= 0 and codes.max() < 8
+    assert "no way from one code to another" in refused("interpolate", run, "--steps", 3)
+    page = command("report", run, "-n", 20)
+    assert page.code == 0, page.err
+    text = (run / "report.html").read_text(encoding="utf-8")
+    assert "Which codes are used" in text and "What the code keeps" in text
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (("model.posterior=codes", "model.prior=flow"), "a law of their own"),
+        (("model.posterior=codes", "model.samples=5"), "model.samples has no meaning where the latents are codes"),
+        (("model.posterior=codes", "model.codebook.halvings=1"), "model.codebook.halvings is of images"),
+        (("model.prior=codes",), "model.posterior=diagonal has none"),
+    ],
+)
+def test_settings_that_do_not_go_with_codes_are_refused(settings, words, rows, refused):
+    settings = [part for setting in settings for part in ("--set", setting)]
+    assert words in refused("train", rows, "--family", "vae", "--steps", 1, "--label-column", "kind", *settings)
+
+
+def test_an_adversarial_run_tells_its_figures_and_advice(images, command, tmp_path):
+    run = tmp_path / "run"
+    trained = command("train", images, *small("gan", "training.log_every=1"), "--out", run, "--json")
+    assert trained.code == 0, trained.err
+    figures = [
+        line["figures"]
+        for line in map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+        if "figures" in line
+    ]
+    assert len(figures) == 3 and {"accuracy", "saturation", "generator_saturation", "coverage"} <= set(figures[-1])
+    assert command("report", run, "-n", 20).code == 0
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "How the game went" in page
+    said = trained.json["advice"]
+    assert all(sentence in html.unescape(page) for sentence in said)
+    assert ("What the log advises" in page) == bool(said)
 
 
 def test_a_family_that_does_not_exist_and_a_preset_of_another_are_refused(rows, refused):

@@ -47,7 +47,7 @@ def recipe(**changes):
 
 def small(**changes):
     torch.manual_seed(0)
-    return vq((1, 8, 8), **{"codes": 16, "dim": 4, "width": 8, "num_classes": 3, **changes})
+    return vq((1, 8, 8), **{"codes": 16, "dim": 4, "width": 8, "levels": 2, "num_classes": 3, **changes})
 
 
 def test_training_reconstructs_and_learns_what_codes_are_likely(tmp_path):

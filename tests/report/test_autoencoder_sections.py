@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from types import SimpleNamespace
 
@@ -13,7 +14,7 @@ from pushforward.data.sources import load
 from pushforward.models.generator import Generator
 from pushforward.models.vae import vae
 from pushforward.models.vq import vq
-from pushforward.report.autoencoder_sections import autoencoder_sections, busiest, latents, reconstructions
+from pushforward.report.autoencoder_sections import autoencoder_sections, busiest, codes, latents, reconstructions
 from pushforward.report.scales import number
 from pushforward.report.subject import Subject
 from pushforward.vae import DiscretisedLikelihood, FullCovariance
@@ -39,7 +40,8 @@ def test_images_show_items_above_their_reconstructions_and_latents_in_rows(digit
     torch.manual_seed(0)
     model = vae((1, 8, 8), 5, hidden=(16,), likelihood=DiscretisedLikelihood(bins=17), num_classes=10)
     subject = subject_of(model, digits)
-    kept, shown = autoencoder_sections(subject)
+    kept, shown, none = autoencoder_sections(subject)
+    assert none is None
     x = digits.test.all()
     with torch.no_grad():
         error = (model.reconstruct(x.values, x.labels) - x.values).square().mean().sqrt()
@@ -50,22 +52,32 @@ def test_images_show_items_above_their_reconstructions_and_latents_in_rows(digit
 
 def test_tables_show_columns_and_curves(table):
     torch.manual_seed(0)
-    kept, shown = autoencoder_sections(subject_of(vae((3,), 2, hidden=(8,)), table))
+    kept, shown, _ = autoencoder_sections(subject_of(vae((3,), 2, hidden=(8,)), table))
     assert "&lt;c&gt;" in words(kept) and "<c>" not in words(kept) + words(shown)
     assert words(shown).count("<svg") == 2
     full = latents(subject_of(vae((3,), posterior=FullCovariance(2), hidden=(8,)), table))
     assert words(full).count("<svg") == 1  # its divergence has no parts
 
 
-def test_codes_are_reconstructed_and_have_no_latents(digits):
-    model = vq((1, 8, 8), codes=4, dim=2, width=4)
-    assert words(reconstructions(subject_of(model, digits))).count("<img") == 1
-    assert latents(subject_of(model, digits)) is None
+def test_codes_are_reconstructed_and_counted_and_have_no_latents(digits):
+    torch.manual_seed(0)
+    model = vq((1, 8, 8), codes=4, dim=2, width=4, levels=2).eval()
+    model.quantiser.codebook.copy_(torch.tensor([[9.0, 9.0], [0.0, 0.0], [-9.0, 9.0], [0.0, -9.0]]))
+    subject = subject_of(model, digits)
+    assert words(reconstructions(subject)).count("<img") == 1
+    assert latents(subject) is None
+    x = digits.test.all().values
+    used = len(set(model.encode(x).flatten().tolist()))
+    cost = -float(model.log_prior(model.encode(x)).detach().mean()) / math.log(2)
+    page = words(codes(subject))
+    assert f"{used} of 4 codes occur" in page and "4 of 4 codes" in page and number(cost) in page
+    assert "; 8 bits if all" in page  # four places of two bits
+    assert ("never used" in page) == (used < 2)
 
 
 def test_other_families_have_no_such_sections(smooth, digits):
     subject = Subject(smooth, digits, {}, [], SimpleNamespace(seed=0, n=4), "run")
-    assert list(autoencoder_sections(subject)) == [None, None]
+    assert list(autoencoder_sections(subject)) == [None, None, None]
 
 
 def test_busiest_latents_move_most():

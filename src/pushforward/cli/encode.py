@@ -47,10 +47,15 @@ def encode(
     if rows.labels is not None and found.format.labels is not None:
         arrays["y"] = found.format.labels.decode(rows.labels.numpy())
     _write(arrays, out)
+    values = {"out": out, "number": len(latents), "shape": list(latents.shape)}
+    if latents.dtype.kind == "i":
+        used = len(set(latents.ravel().tolist()))
+        common.result({**values, "used": used}, f"{len(latents)} maps of codes, {used} different codes: {out}")
+        return
     mean, deviation = float(latents.mean()), float(latents.std())
-    values = {"out": out, "number": len(latents), "shape": list(latents.shape), "mean": mean, "deviation": deviation}
     common.result(
-        values, f"{len(latents)} latents of mean {mean:.3f} and deviation {deviation:.3f} (the model's: 0 and 1): {out}"
+        {**values, "mean": mean, "deviation": deviation},
+        f"{len(latents)} latents of mean {mean:.3f} and deviation {deviation:.3f} (the model's: 0 and 1): {out}",
     )
 
 

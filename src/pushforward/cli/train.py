@@ -127,6 +127,8 @@ def _observers(out: Path, items: Dataset, common: Common, tensorboard: bool) -> 
 
 def summary(run: Run) -> dict[str, Any]:
     """How a training ended, for a program."""
+    from pushforward.api import advice_on
+
     outcome = run.outcome
     assert outcome is not None
     best = outcome.best
@@ -138,10 +140,12 @@ def summary(run: Run) -> dict[str, Any]:
         "checkpoint": outcome.checkpoint,
         "best": {"step": best.step, "validation": best.value, "weights": best.weights} if best else None,
         "notes": list(outcome.notes),
+        "advice": list(advice_on(run)),
     }
 
 
 def _said(run: Run) -> list[str]:
+    from pushforward.api import advice_on
     from pushforward.training.progress import duration
 
     outcome = run.outcome
@@ -150,6 +154,7 @@ def _said(run: Run) -> list[str]:
     score = f"; best validation loss {best.value:.4g} at step {best.step} ({best.weights})" if best else ""
     return [
         f"done: {outcome.step} steps in {duration(outcome.seconds)}{score}",
+        *(f"advice: {sentence}" for sentence in advice_on(run)),
         f"the run is in {run.path}; what to do next:",
         f"  pushforward sample {quoted(run.path)} -n 64",
         f"  pushforward report {quoted(run.path)}",

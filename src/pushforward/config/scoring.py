@@ -133,7 +133,7 @@ def encode(
     evaluations: int | None = None,
 ) -> tuple[np.ndarray, Rows]:
     """Latents (N, …) and the items that they are of: of a denoiser's probability flow, or of a flow, standard normal
-    where the data is the model's; of an autoencoder the middle of q(z | x).
+    where the data is the model's; of an autoencoder the middle of q(z | x), or its codes, whole numbers.
 
     `evaluations` of a denoiser's network, 100 by default. Raises UserError for a family without latents.
     """
@@ -169,6 +169,8 @@ def interpolate(
     ends = Rows(rows.x[list(items)], None if rows.labels is None else rows.labels[list(items)])
     with torch.no_grad():
         z = _code(run, data, ends, label, evaluations).encode(ends.x.to(run.generator.model.device))
+        if not z.is_floating_point():
+            raise UserError("the latents of this model are codes, and there is no way from one code to another")
         way = torch.cat([spherical(z[:1], z[1:], share) for share in np.linspace(0, 1, steps).tolist()])
         between = Rows(way, None if ends.labels is None else _nearer(ends.labels, steps))
         found = _code(run, data, between, label, evaluations).decode(way)

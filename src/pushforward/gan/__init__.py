@@ -12,7 +12,7 @@ from pushforward.gan.augment import (
     nothing,
     small_data,
 )
-from pushforward.gan.diagnostics import Modes, advice, coverage, expected_coverage, modes
+from pushforward.gan.diagnostics import Modes, advice, coverage, expected_coverage, modes, recent_figures
 from pushforward.gan.losses import (
     Hinge,
     LeastSquares,
@@ -53,5 +53,6 @@ __all__ = [
     "in_turn",
     "modes",
     "nothing",
+    "recent_figures",
     "small_data",
 ]

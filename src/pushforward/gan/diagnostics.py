@@ -116,16 +116,16 @@ def advice(log: Sequence[Mapping[str, Any]], recent: int = 20) -> tuple[str, ...
     Means of the last `recent` entries are judged; gradients are compared with their median over the whole log.
     """
     entries = [entry for entry in log if entry.get("figures")]
-    if not entries:
-        return ()
-    figures = _means([entry["figures"] for entry in entries[-recent:]])
+    figures = recent_figures(entries, recent)
     found = [say(figures[name]) for name, wrong, say in _RULES if name in figures and wrong(figures[name])]
-    return (*found, *_explosions(entries, recent))
+    return (*found, *(_explosions(entries, recent) if entries else ()))
 
 
-def _means(figures: Sequence[Mapping[str, float | None]]) -> dict[str, float]:
+def recent_figures(log: Sequence[Mapping[str, Any]], recent: int = 20) -> dict[str, float]:
+    """The mean of each figure over the last entries of a log that have figures; nan where one was not finite."""
+    entries = [entry["figures"] for entry in log if entry.get("figures")]
     columns: dict[str, list[float]] = {}
-    for entry in figures:
+    for entry in entries[-recent:]:
         for name, value in entry.items():
             columns.setdefault(name, []).append(math.nan if value is None else value)
     return {name: statistics.fmean(values) for name, values in columns.items()}

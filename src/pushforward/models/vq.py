@@ -20,8 +20,9 @@ from pushforward.numerics.random import Draws
 from pushforward.vae.likelihoods import GaussianLikelihood, Likelihood, SharedScale
 from pushforward.vae.quantiser import Quantised, VectorQuantiser
 
-_HALVINGS = 2
-"""Of an image on the way to its codes."""
+CODES, CODE_SIZE = 256, 32
+_PRIOR_WIDTH = 64
+"""Of the law of codes of vectors; that of images is twice as wide as their networks."""
 
 
 class VQAutoencoder(Family):
@@ -58,6 +59,7 @@ class VQAutoencoder(Family):
         if not 0 < commitment < math.inf:
             raise UserError(f"The weight of the commitment must be a positive number; got {commitment}.")
         self.encoder, self.decoder, self.quantiser, self.prior = encoder, decoder, quantiser, prior
+        self._figures: Mapping[str, Tensor] = {}
         self.likelihood, self.grid, self.commitment, self.noise = likelihood, grid, commitment, noise
 
     # -- what is trained -------------------------------------------------------------------------------------------
@@ -72,11 +74,26 @@ class VQAutoencoder(Family):
         labels = self.labels_of(batch)
         if objective == "prior":
             return -self.log_prior(self.encode(batch.values), labels)
-        z = self._encoded(batch.values)
+        x = batch.values
+        z = self._encoded(x)
         if self.training:
             self.quantiser.update(z, draws)
         found: Quantised = self.quantiser(z)
-        return self.commitment * found.distance - self.likelihood.log_prob(batch.values, self._decoded(found.vectors))
+        used, perplexity = self.quantiser.usage(found.codes)
+        self._figures = {
+            "distance": found.distance.detach(),
+            "codes_used": torch.tensor(float(used), device=x.device),
+            "perplexity": torch.tensor(perplexity, device=x.device),
+        }
+        return self.commitment * found.distance - self.likelihood.log_prob(x, self._decoded(found.vectors))
+
+    def figures(self) -> Mapping[str, Tensor]:
+        """Of the last batch: how far the encoder is from the codes, how many occurred, and how evenly."""
+        return self._figures
+
+    def validation_loss(self, batch: Batch, draws: Draws) -> Tensor:
+        """What the two objectives stand for together: −`log_prob_bound` of each item (B,)."""
+        return -self.log_prob_bound(batch.values, self.labels_of(batch))[0]
 
     def log_prior(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
         """log p(codes) in nats: int64 (B, h, w) -> (B,)."""
@@ -86,12 +103,12 @@ class VQAutoencoder(Family):
     # -- what can be asked -----------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def encode(self, x: Tensor) -> Tensor:
-        """The codes of items: int64 (B, h, w)."""
+    def encode(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The codes of items, which need no labels: int64 (B, h, w)."""
         return self.quantiser(self._encoded(x)).codes
 
-    def decode(self, codes: Tensor) -> Tensor:
-        """E[x | codes]: (B, *shape)."""
+    def decode(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
+        """E[x | codes], which need no labels: (B, *shape)."""
         return self.likelihood.mean(self._decoded(self.quantiser.vectors(codes)))
 
     def reconstruct(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -160,26 +177,31 @@ class VQAutoencoder(Family):
 
 def vq(
     shape: Sequence[int],
-    codes: int = 256,
-    dim: int = 32,
+    codes: int = CODES,
+    dim: int = CODE_SIZE,
     *,
     likelihood: Likelihood | None = None,
     places: int | None = None,
+    levels: int | None = None,
     width: int = 32,
+    hidden: Sequence[int] = (200, 200),
     decay: float = 0.99,
+    revive: float = 0.01,
+    commitment: float = 0.25,
     num_classes: int = 0,
     noise: bool = True,
 ) -> VQAutoencoder:
-    """A vector-quantised autoencoder with networks made for the shape; see `VQAutoencoder`.
+    """A vector-quantised autoencoder with networks made for the shape; see `VQAutoencoder` and `VectorQuantiser`.
 
     Args:
         codes, dim: how many codes, of how many numbers.
-        places: codes per item: for vectors (D,), half of D unless given; images (C, H, W) are halved twice, so that
-            each code stands for 4×4 pixels.
+        places: codes per vector (D,), half of D unless given.
+        levels: how often images (C, H, W) are halved on the way to their codes; see `usual_levels`.
+        width, hidden: channels of the networks of images; layers of those of vectors.
         likelihood: Gaussian with one learned scale unless given.
     """
     likelihood = GaussianLikelihood(SharedScale()) if likelihood is None else likelihood
-    quantiser = VectorQuantiser(codes, dim, decay)
+    quantiser = VectorQuantiser(codes, dim, decay, revive)
     first, *rest = shape
     target = (first * likelihood.count, *rest)
     encoder: nn.Module
@@ -189,12 +211,32 @@ def vq(
             raise UserError(
                 "The codes of an image lie on a grid that its size decides; leave out the number of places."
             )
-        grid = sizes(shape, _HALVINGS)[-1]
-        encoder, decoder = SpatialEncoder(shape, dim, width, _HALVINGS), SpatialDecoder(dim, target, width, _HALVINGS)
+        levels = usual_levels(shape) if levels is None else levels
+        grid, prior_width = sizes(shape, levels)[-1], 2 * width
+        encoder, decoder = SpatialEncoder(shape, dim, width, levels), SpatialDecoder(dim, target, width, levels)
     else:
-        grid = (1, max(1, first // 2) if places is None else places)
-        encoder, decoder = Perceptron(shape, (dim, *grid)), Perceptron((dim, *grid), target)
-    prior = CausalCodes(codes, 2 * width, num_classes=num_classes)
+        grid, prior_width = (1, usual_places(shape) if places is None else places), _PRIOR_WIDTH
+        encoder, decoder = Perceptron(shape, (dim, *grid), hidden), Perceptron((dim, *grid), target, hidden[::-1])
+    prior = CausalCodes(codes, prior_width, num_classes=num_classes)
     return VQAutoencoder(
-        encoder, decoder, quantiser, prior, likelihood, shape, grid, num_classes=num_classes, noise=noise
+        encoder,
+        decoder,
+        quantiser,
+        prior,
+        likelihood,
+        shape,
+        grid,
+        commitment=commitment,
+        num_classes=num_classes,
+        noise=noise,
     )
+
+
+def usual_levels(shape: Sequence[int]) -> int:
+    """How often images (C, H, W) are halved: twice, so that a code stands for 4×4 pixels; once below 16 pixels."""
+    return 2 if min(shape[1:]) >= 16 else 1
+
+
+def usual_places(shape: Sequence[int]) -> int:
+    """Codes of a vector (D,): half as many as it has numbers."""
+    return max(1, shape[0] // 2)

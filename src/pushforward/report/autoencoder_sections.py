@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pushforward.models.vae import VAE
+from pushforward.models.vq import VQAutoencoder
 from pushforward.numerics.random import Draws
 from pushforward.report.markup import Html
 from pushforward.report.page import Section, figure, picture, table
@@ -165,7 +167,43 @@ def _curves(subject: Subject, found: Tensor, names: list[str]) -> Html:
     return figure(line_chart(series, Axes("value of the latent", name), f"{name} against each latent", words), words)
 
 
+@torch.no_grad()
+def codes(subject: Subject) -> Section | None:
+    """How many of the codes are used, how evenly, and what the learned law of them saves; None for other families."""
+    model = subject.generator.model
+    if not isinstance(model, VQAutoencoder):
+        return None
+    x, labels, words = _held_out(subject, _ITEMS)
+    found = model.eval().encode(x)
+    count, places = model.quantiser.codes, model.grid[0] * model.grid[1]
+    used, perplexity = model.quantiser.usage(found)
+    cost = -float(model.log_prior(found, labels).mean()) / math.log(2)
+    plain = places * math.log2(count)
+    shares = torch.bincount(found.flatten(), minlength=count).sort(descending=True).values.double() / found.numel()
+    chart = line_chart(
+        [Series("codes", [float(i + 1) for i in range(count)], (100 * shares).tolist())],
+        Axes("codes, most used first", "% of places"),
+        "How often each code is used",
+        f"{used} of {count} codes occur.",
+    )
+    lost = " Many are never used: fewer codes, or a higher share at which one begins anew, may help." * (
+        used < count / 2
+    )
+    return Section(
+        "Which codes are used",
+        [
+            f"An item is {places} of {count} codes. Of {len(x)} items that were {words}, {number(cost)} bits name the "
+            f"codes of one under the law of codes that was learned, which draws the samples; {number(plain)} bits if "
+            "all codes were equally likely everywhere.",
+            figure(
+                chart, f"{used} of {count} codes occur; they are as varied as {number(perplexity)} even ones.{lost}"
+            ),
+        ],
+    )
+
+
 def autoencoder_sections(subject: Subject) -> Iterator[Section | None]:
     """All sections on what an autoencoder's code holds, in their order."""
     yield reconstructions(subject)
     yield latents(subject)
+    yield codes(subject)

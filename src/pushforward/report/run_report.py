@@ -10,6 +10,7 @@ from typing import Any
 from pushforward.data.atomic import write_file
 from pushforward.data.dataset import Dataset
 from pushforward.models.generator import Generator
+from pushforward.report.adversarial_sections import adversarial_sections
 from pushforward.report.column_sections import column_sections
 from pushforward.report.evaluation import GeneratorEvaluation
 from pushforward.report.image_sections import image_sections
@@ -73,7 +74,8 @@ def write_report(
 def _sections(subject: Subject, command: str | None, compared: Comparison | None) -> Iterator[Section | None]:
     looked = image_sections(subject) if subject.is_image else column_sections(subject)
     asked = [] if compared is None else [samplers_compared(compared)]
-    return chain(looked, [scores(subject)], asked, training_sections(subject, command))
+    game = adversarial_sections(subject)
+    return chain(looked, [scores(subject)], asked, game, training_sections(subject, command))
 
 
 def _subtitle(subject: Subject) -> str:

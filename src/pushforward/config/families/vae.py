@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from pushforward.data.numbers import is_integer
 from pushforward.data.pixels import Pixels
 from pushforward.errors import UserError
 from pushforward.models.vae import VAE, vae
+from pushforward.models.vq import VQAutoencoder, usual_levels, usual_places, vq
 from pushforward.vae import (
     Bernoulli,
     Bound,
@@ -35,6 +37,7 @@ from pushforward.vae import (
 )
 
 _MOST_LEVELS = 1 << 16
+_LEAVE, _FIT = "leave it out", "leave it out, or set model.posterior=codes"
 
 
 def resolve(config: VAEConfig, data: Dataset) -> VAEConfig:
@@ -50,13 +53,44 @@ def resolve(config: VAEConfig, data: Dataset) -> VAEConfig:
         )
     if chosen == "bernoulli" and steps != 2:
         raise UserError(f"model.likelihood=bernoulli is for images of two values, and these have {steps}: leave it out")
+    changes = {"likelihood": chosen, "width": config.width or (32 if form.kind is Kind.IMAGE else 200)}
+    if config.posterior == "codes":
+        return config.model_copy(update={**changes, **_of_codes(config, form)})
+    if config.prior == "codes":
+        raise UserError(f"model.prior=codes is a law of codes, and model.posterior={config.posterior} has none: {_FIT}")
     latent = config.latent or min(32, max(2, round(math.sqrt(math.prod(form.shape)))))
-    width = config.width or (32 if form.kind is Kind.IMAGE else 200)
-    return config.model_copy(update={"latent": latent, "likelihood": chosen, "width": width})
+    return config.model_copy(update={**changes, "latent": latent})
 
 
-def build(config: VAEConfig, form: Format, classes: int, items: Split | None) -> VAE:
+def _of_codes(config: VAEConfig, form: Format) -> dict[str, Any]:
+    """What is resolved where latents are codes. Raises UserError for settings that have no meaning then."""
+    images = form.kind is Kind.IMAGE
+    usual = VAEConfig()
+    meaningless = ["components", "beta", "free_bits", "warmup", "samples", *(["latent", "hidden"] if images else [])]
+    for name in meaningless:
+        if getattr(config, name) != getattr(usual, name):
+            raise UserError(
+                f"model.{name} has no meaning where the latents are codes (model.posterior=codes): {_LEAVE}"
+            )
+    if config.prior not in ("normal", "codes"):
+        raise UserError(f"codes have a law of their own, not model.prior={config.prior}: {_LEAVE}")
+    book = config.codebook
+    if not images and book.halvings is not None:
+        raise UserError(
+            f"model.codebook.halvings is of images, and the items here have the shape {form.shape}: {_LEAVE}"
+        )
+    halvings = usual_levels(form.shape) if images and book.halvings is None else book.halvings
+    return {
+        "prior": "codes",
+        "latent": None if images else config.latent or usual_places(form.shape),
+        "codebook": book.model_copy(update={"halvings": halvings}),
+    }
+
+
+def build(config: VAEConfig, form: Format, classes: int, items: Split | None) -> VAE | VQAutoencoder:
     """The model of a resolved section; a VampPrior begins at the first training items."""
+    if config.posterior == "codes":
+        return _vq(config, form, classes)
     latent, width = config.latent or 2, config.width or 32
     hidden = config.hidden or (None if form.kind is Kind.IMAGE else (width, width))
     return vae(
@@ -72,8 +106,28 @@ def build(config: VAEConfig, form: Format, classes: int, items: Split | None) ->
     )
 
 
+def _vq(config: VAEConfig, form: Format, classes: int) -> VQAutoencoder:
+    book, width = config.codebook, config.width or 32
+    return vq(
+        form.shape,
+        book.count,
+        book.size,
+        likelihood=_likelihood(config, form),
+        places=config.latent,
+        levels=book.halvings,
+        width=width,
+        hidden=config.hidden or (width, width),
+        decay=book.decay,
+        revive=book.revive,
+        commitment=book.commitment,
+        num_classes=classes,
+    )
+
+
 def describe(config: VAEConfig) -> str:
     """Latents, posterior, prior, likelihood."""
+    if config.posterior == "codes":
+        return f"latents among {config.codebook.count} codes, a learned law of them, {config.likelihood}"
     bound = f", bound of {config.samples} draws" if config.samples > 1 else ""
     return f"{config.latent} latents, {config.posterior} posterior, {config.prior} prior, {config.likelihood}{bound}"
 
