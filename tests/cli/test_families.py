@@ -156,6 +156,33 @@ def test_settings_that_do_not_go_with_codes_are_refused(settings, words, rows, r
     assert words in refused("train", rows, "--family", "vae", "--steps", 1, "--label-column", "kind", *settings)
 
 
+def test_log_z_is_estimated_once_for_these_weights_and_stored(rows, command, tmp_path, monkeypatch):
+    from pushforward.models.noisy_energy import NoisyEnergyModel
+
+    asked, run = [], tmp_path / "run"
+    estimate = NoisyEnergyModel.estimate_log_z
+
+    def counting(self, draws, label=None):
+        asked.append(label)
+        return estimate(self, draws[:8], label, rungs=3)
+
+    monkeypatch.setattr(NoisyEnergyModel, "estimate_log_z", counting)
+    assert command("train", rows, *small("energy"), "--out", run, "--label-column", "kind").code == 0
+    first, again = (command("likelihood", run, "-n", 8, "--json").json for _ in range(2))
+    assert first["nats"] == again["nats"] and asked == [None]
+    stored = json.loads((run / "log_z.json").read_text())
+    [entry] = stored["labels"].values()
+    assert entry["chains"] == 8 and entry["standard_error"] > 0 and 1 <= entry["effective"] <= 8
+    assert f"{entry['effective']:.3g} of 8 chains effective" in first["method"]
+    labelled = command("likelihood", run, "-n", 8, "--own-labels", "--json")
+    assert labelled.code == 0 and sorted(asked[1:]) == [0, 1]
+    assert set(json.loads((run / "log_z.json").read_text())["labels"]) == {"none", "0", "1"}
+    (run / "log_z.json").write_text(json.dumps({**stored, "weights": "of others"}))
+    assert command("likelihood", run, "-n", 8, "--json").json["nats"] == first["nats"] and len(asked) == 4
+    (run / "log_z.json").write_text("{")
+    assert command("likelihood", run, "-n", 8, "--json").json["nats"] == first["nats"] and len(asked) == 5
+
+
 def test_an_adversarial_run_tells_its_figures_and_advice(images, command, tmp_path):
     run = tmp_path / "run"
     trained = command("train", images, *small("gan", "training.log_every=1"), "--out", run, "--json")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pushforward.config.rows import Rows, rows_of
-from pushforward.config.run import Run
+from pushforward.config.run import Run, weights_hash
 from pushforward.data.dataset import Dataset
 from pushforward.denoisers.terminal import Moments
 from pushforward.errors import UserError
@@ -31,6 +31,7 @@ from pushforward.models.scoring import (
     solver_of,
 )
 from pushforward.numerics.random import Draws
+from pushforward.training.normalisers import read_log_z, write_log_z
 
 _CHAINS = 512
 """Annealed chains that log Z of an energy model is estimated with."""
@@ -108,12 +109,24 @@ def _rule(
             "`evaluate` scores those"
         )
     if isinstance(generator.model, Unnormalised):
-        for label in (None,) if labels is None else sorted(set(labels.tolist())):
-            generator.model.estimate_log_z(Draws.of(0, range(_CHAINS), "log z", generator.model.device), label)
+        _normalise(run, generator.model, [None] if labels is None else sorted(set(labels.tolist())))
         return ByModel(generator.model, None if labels is None else labels.to(generator.model.device))
     if labels is not None:
         return ByModel(generator.model, labels.to(generator.model.device))
     return ByModel(generator.model, None, _shares(data, generator.model.num_classes))
+
+
+def _normalise(run: Run, model: Unnormalised, labels: Sequence[int | None]) -> None:
+    """Let the model know log Z for these labels: as it is stored with the run, else estimated now and stored."""
+    of_weights = weights_hash(run.checkpoint, run.weights)
+    stored = read_log_z(run.home, of_weights)
+    missing = [label for label in labels if label not in stored]
+    for label in labels:
+        if label in stored:
+            model.keep_log_z(label, stored[label])
+    for label in missing:
+        stored[label] = model.estimate_log_z(Draws.of(0, range(_CHAINS), "log z", run.generator.model.device), label)
+        write_log_z(run.home, of_weights, stored)
 
 
 def _shares(data: Dataset, classes: int) -> Tensor | None:

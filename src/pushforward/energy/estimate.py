@@ -111,15 +111,28 @@ class Normaliser(nn.Module):
         for name in ("log_z", "standard_error"):
             self.register_buffer(name, torch.zeros(num_classes + 1))
         self.register_buffer("known", torch.zeros(num_classes + 1, dtype=torch.bool))
+        self._found: dict[int, LogZ] = {}
 
     def keep(self, label: int | None, found: LogZ) -> None:
         """Store what was estimated for a label, None for "no label"."""
         row = self.row(label)
         self.log_z[row], self.standard_error[row], self.known[row] = found.value, found.standard_error, True
+        self._found[row] = found
 
     def forget(self) -> None:
         """What trains on is another density."""
         self.known.fill_(False)
+        self._found.clear()
+
+    @property
+    def method(self) -> str:
+        """How log Z was found; of several labels, with the fewest effective chains."""
+        words = "log Z by annealed importance sampling"
+        if not self._found:
+            return words
+        worst = min(self._found.values(), key=lambda found: found.effective)
+        doubt = "" if worst.trusted else ", too few for its error to be trusted"
+        return f"{words}, {worst.effective:.3g} of {worst.chains} chains effective{doubt}"
 
     def row(self, label: int | None) -> int:
         """Where a label's numbers are. Raises UserError for a label that is none."""

@@ -24,7 +24,6 @@ from pushforward.models.family import Density, Family
 from pushforward.numerics.broadcast import sum_per_sample
 from pushforward.numerics.random import Draws
 
-METHOD = "log Z by annealed importance sampling"
 PILOTS = 256
 """Samples of the model that a base is fitted to."""
 _DEFAULT_LOSS = SlicedReduced()
@@ -121,6 +120,10 @@ class EnergyModel(Family):
         self.normaliser.keep(label, found)
         return found
 
+    def keep_log_z(self, label: int | None, found: LogZ) -> None:
+        """Take what was estimated before, by `estimate_log_z` on these weights."""
+        self.normaliser.keep(label, found)
+
     @torch.no_grad()
     def log_prob(self, x: Tensor, labels: Tensor | None = None, draws: Draws | None = None) -> Tensor:
         """log p(x) = −f(x) − log Z in nats, float64 (B,). Raises UserError before `estimate_log_z`."""
@@ -133,7 +136,9 @@ class EnergyModel(Family):
 
     def density(self, x: Tensor, labels: Tensor | None, draws: Draws) -> Density:
         """log p with the error of log Z, which is the same for all items of a label."""
-        return Density(self.log_prob(x, labels), self.normaliser.of(labels, len(x))[1], METHOD, "the model")
+        return Density(
+            self.log_prob(x, labels), self.normaliser.of(labels, len(x))[1], self.normaliser.method, "the model"
+        )
 
     def _ladder(self, labels: Tensor | None, base: Start) -> Tempered:
         def log_density(x: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from pushforward.data.dataset import Batch
 from pushforward.denoisers.denoiser import Denoiser
 from pushforward.denoisers.precondition import Prediction
+from pushforward.energy.log_z import LogZ
 from pushforward.errors import UserError
 from pushforward.numerics.random import Draws
 from pushforward.paths.gaussian import GaussianPath
@@ -93,8 +94,12 @@ class HasLatents(Protocol):
 class Unnormalised(Protocol):
     """A family whose density is known up to a constant, which is estimated before it is asked for."""
 
-    def estimate_log_z(self, draws: Draws, label: int | None = None) -> object:
+    def estimate_log_z(self, draws: Draws, label: int | None = None) -> LogZ:
         """Estimate log Z for a label, or for items without one, by one chain per key; kept until training goes on."""
+        ...
+
+    def keep_log_z(self, label: int | None, found: LogZ) -> None:
+        """Take what was estimated before for this label."""
         ...
 
 

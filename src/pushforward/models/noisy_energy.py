@@ -18,7 +18,7 @@ from pushforward.energy.ladders import NoiseLadder
 from pushforward.energy.log_z import LogZ
 from pushforward.energy.point import Point
 from pushforward.models.diffusion import Diffusion
-from pushforward.models.energy import METHOD, PILOTS, fitted_moments, usual_kernel
+from pushforward.models.energy import PILOTS, fitted_moments, usual_kernel
 from pushforward.models.family import Density
 from pushforward.networks.energy import Gradient
 from pushforward.numerics.random import Draws
@@ -111,6 +111,10 @@ class NoisyEnergyModel(Diffusion):
         self.normaliser.keep(label, found)
         return found
 
+    def keep_log_z(self, label: int | None, found: LogZ) -> None:
+        """Take what was estimated before, by `estimate_log_z` on these weights."""
+        self.normaliser.keep(label, found)
+
     @torch.no_grad()
     def log_prob(self, x: Tensor, labels: Tensor | None = None, draws: Draws | None = None) -> Tensor:
         """log p(x) = −E(x, σ_min) − log Z in nats, float64 (B,). Raises UserError before `estimate_log_z`."""
@@ -124,7 +128,7 @@ class NoisyEnergyModel(Diffusion):
     def density(self, x: Tensor, labels: Tensor | None, draws: Draws) -> Density:
         """log p with the error of log Z, which is the same for all items of a label."""
         what = f"the data with noise of σ/α = {self.path.level(self.path.t_min).ratio:.3g}"
-        return Density(self.log_prob(x, labels), self.normaliser.of(labels, len(x))[1], METHOD, what)
+        return Density(self.log_prob(x, labels), self.normaliser.of(labels, len(x))[1], self.normaliser.method, what)
 
     def _bound(self, labels: Tensor | None) -> EnergyDenoiser:
         return self.denoiser() if labels is None else self.denoiser().given(label=labels)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from pushforward.gan.diagnostics import advice, expected_coverage, recent_figures
 from pushforward.models.gan import GAN
@@ -11,6 +12,8 @@ from pushforward.report.page import Section, figure, table
 from pushforward.report.scales import number
 from pushforward.report.subject import Subject
 from pushforward.report.svg import Axes, Series, line_chart, smoothed
+
+Entry = Mapping[str, Any]
 
 _MANY = 1000
 _MEANINGS = (
@@ -82,7 +85,7 @@ def _curve(name: str, points: Sequence[tuple[float, float]], colour: int) -> Ser
     return smoothed(raw, max(0.3, len(points) / 60))
 
 
-def _shares(entries: Sequence[dict]) -> Html:
+def _shares(entries: Sequence[Entry]) -> Html:
     series = []
     for i, (name, shown, *_) in enumerate(_MEANINGS):
         points = [(e["step"], e["figures"][name]) for e in entries if e["figures"].get(name) is not None]
@@ -97,7 +100,7 @@ def _shares(entries: Sequence[dict]) -> Html:
     )
 
 
-def _gradients(entries: Sequence[dict]) -> Html:
+def _gradients(entries: Sequence[Entry]) -> Html:
     names = [name for name in entries[-1] if name.startswith("gradient_norm")]
     series = []
     for i, name in enumerate(names):
