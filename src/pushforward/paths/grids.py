@@ -70,6 +70,15 @@ class Uniform:
 
 
 @dataclass(frozen=True)
+class UniformToZero:
+    """Times uniform in t from t_max to 0, where data are clean: for jump processes, which need no stop before it."""
+
+    def __call__(self, path: GaussianPath, steps: int, /) -> tuple[Level, ...]:
+        times = torch.linspace(path.t_max, 0.0, check_steps(steps) + 1, dtype=torch.float64)
+        return (*path.levels(times[:-1]), CLEAN)
+
+
+@dataclass(frozen=True)
 class Quadratic:
     """Times uniform in √t: denser near the data."""
 
