@@ -1,0 +1,70 @@
+"""A noise level that is not known: σ given x and y is inverse-gamma, and is drawn with x."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from scipy.special import gammaincinv
+from torch import Tensor
+
+from pushforward.errors import UserError
+from pushforward.inverse.likelihoods.gaussian import Gaussian
+from pushforward.inverse.likelihoods.likelihood import Likelihood
+from pushforward.inverse.solve import squares
+from pushforward.numerics.random import Draws
+
+
+@dataclass(frozen=True)
+class UnknownNoise:
+    """σ² ~ inverse-gamma(shape, scale); the defaults say that only the order of magnitude `guess` is believed.
+
+    With `shape` = 0 and `scale` = 0 the law is 1/σ², improper, and every σ is as likely as its double: right where much
+    is measured of items that the prior knows well. Given x, σ² is inverse-gamma(shape + m/2, scale + ‖y − h(x)‖²/2).
+    """
+
+    shape: float = 0.0
+    scale: float = 0.0
+    least: float = 1e-6
+
+    def __post_init__(self) -> None:
+        if not (self.shape >= 0 and self.scale >= 0 and self.least > 0):
+            raise UserError(
+                f"the law of an unknown noise needs shape and scale of at least 0; got {self.shape} and {self.scale}"
+            )
+
+    @staticmethod
+    def around(guess: float, doublings: float = 1.0) -> UnknownNoise:
+        """A law with the mode of log σ at `guess`, as wide as this many doublings, about: shape 1/(2 ln 2 · d)²."""
+        if not (guess > 0 and doublings > 0):
+            raise UserError(f"a guess of the noise is above 0, as is its width; got {guess} and {doublings}")
+        shape = 1 / (2 * math.log(2) * doublings) ** 2
+        return UnknownNoise(shape, shape * guess**2)
+
+    def draw(self, likelihood: Likelihood, x: Tensor, draws: Draws) -> Tensor:
+        """σ given x (B, …): (B,), float64."""
+        gaussian = with_noise(likelihood)
+        residual = gaussian.residual(x)
+        shape = self.shape + 0.5 * gaussian.count().to(residual.device)
+        scale = self.scale + 0.5 * squares(residual).double()
+        u = draws.at("noise level").uniform((), torch.float64).cpu()
+        gamma = torch.from_numpy(gammaincinv(shape.expand(len(x)).cpu().numpy(), u.numpy())).to(residual.device)
+        return (scale / gamma.clamp(min=1e-300)).sqrt().clamp(min=self.least)
+
+    def sample(self, draws: Draws) -> Tensor:
+        """σ from the law itself: (B,). Raises UserError where it is improper."""
+        if not (self.shape > 0 and self.scale > 0):
+            raise UserError("a noise law with shape 0 or scale 0 cannot be drawn from")
+        u = draws.at("noise level").uniform((), torch.float64)
+        return torch.from_numpy((self.scale / gammaincinv(self.shape, u.numpy())) ** 0.5)
+
+
+def with_noise(likelihood: Likelihood, sigma: Tensor | None = None) -> Gaussian:
+    """The Gaussian likelihood, with another σ if one is given. Raises UserError where noise has no such level."""
+    if not isinstance(likelihood, Gaussian):
+        raise UserError(
+            f"a noise level can be unknown where noise is Gaussian, and this is {type(likelihood).__name__}"
+        )
+    white = likelihood.whitened() if likelihood.covariance is not None else likelihood
+    return white if sigma is None else replace(white, sigma=sigma)
