@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -162,20 +163,20 @@ def test_log_z_is_estimated_once_for_these_weights_and_stored(rows, command, tmp
     asked, run = [], tmp_path / "run"
     estimate = NoisyEnergyModel.estimate_log_z
 
-    def counting(self, draws, label=None):
-        asked.append(label)
-        return estimate(self, draws[:8], label, rungs=3)
+    def counting(self, draws, label=None, *, rungs):
+        asked.append((label, len(draws), rungs))
+        return replace(estimate(self, draws[:8], label, rungs=3), chains=len(draws))
 
     monkeypatch.setattr(NoisyEnergyModel, "estimate_log_z", counting)
     assert command("train", rows, *small("energy"), "--out", run, "--label-column", "kind").code == 0
     first, again = (command("likelihood", run, "-n", 8, "--json").json for _ in range(2))
-    assert first["nats"] == again["nats"] and asked == [None]
+    assert first["nats"] == again["nats"] and asked == [(None, 512, 300)]
     stored = json.loads((run / "log_z.json").read_text())
     [entry] = stored["labels"].values()
-    assert entry["chains"] == 8 and entry["standard_error"] > 0 and 1 <= entry["effective"] <= 8
-    assert f"{entry['effective']:.3g} of 8 chains effective" in first["method"]
+    assert entry["chains"] == 512 and entry["standard_error"] > 0 and 1 <= entry["effective"] <= 8
+    assert f"{entry['effective']:.3g} of 512 chains effective" in again["method"]
     labelled = command("likelihood", run, "-n", 8, "--own-labels", "--json")
-    assert labelled.code == 0 and sorted(asked[1:]) == [0, 1]
+    assert labelled.code == 0 and [label for label, *_ in asked[1:]] == [0, 1]
     assert set(json.loads((run / "log_z.json").read_text())["labels"]) == {"none", "0", "1"}
     (run / "log_z.json").write_text(json.dumps({**stored, "weights": "of others"}))
     assert command("likelihood", run, "-n", 8, "--json").json["nats"] == first["nats"] and len(asked) == 4

@@ -13,7 +13,7 @@ from pushforward.config.presets import USUAL, preset
 from pushforward.config.read import read_config
 from pushforward.config.run import Run, data_config, load_run, train
 from pushforward.config.schema import Config
-from pushforward.config.scoring import likelihood
+from pushforward.config.scoring import Chains, likelihood
 from pushforward.data.dataset import Dataset
 from pushforward.errors import UserError
 from pushforward.models.family import Denoising, Unnormalised
@@ -32,6 +32,8 @@ from pushforward.training.observers import Observer
 CONTENDER = "contender.json"
 _EVALUATIONS = 50
 """Of a denoiser's network per item and cell, for its likelihood."""
+_CHAINS = Chains(128, 100)
+"""Of log Z of an energy model: fewer than `likelihood` takes, whose minutes a comparison would be long by."""
 _SCORED, _CELLS = 500, 2
 """Test items whose likelihood is computed, and how often each is spread over its cells."""
 
@@ -173,7 +175,9 @@ def _likelihood(run: Run, data: Dataset) -> tuple[Likelihood | None, str]:
     model = run.generator.model
     evaluations = _EVALUATIONS if isinstance(model, Denoising) and not isinstance(model, Unnormalised) else None
     try:
-        scores = likelihood(run, "test", number=_SCORED, evaluations=evaluations, repeats=_CELLS, data=data)
+        scores = likelihood(
+            run, "test", number=_SCORED, evaluations=evaluations, repeats=_CELLS, data=data, chains=_CHAINS
+        )
     except UserError as error:
         return None, str(error)
     counted = scores.bits_per_dim is not None

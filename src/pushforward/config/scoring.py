@@ -33,8 +33,16 @@ from pushforward.models.scoring import (
 from pushforward.numerics.random import Draws
 from pushforward.training.normalisers import read_log_z, write_log_z
 
-_CHAINS = 512
-"""Annealed chains that log Z of an energy model is estimated with."""
+
+@dataclass(frozen=True)
+class Chains:
+    """How log Z of an energy model is estimated: by how many annealed chains, on how many rungs."""
+
+    chains: int = 512
+    rungs: int = 300
+
+
+_CHAINS = Chains()
 _MEASURED = 10_000
 """Items of the training split on which mean and covariance are measured."""
 
@@ -53,6 +61,7 @@ def likelihood(
     batch_size: int = 256,
     progress: Callable[[int, int], None] | None = None,
     data: Dataset | None = None,
+    chains: Chains = _CHAINS,
 ) -> Scores:
     """log p of the items of a split or file, in the user's units: by the probability flow of a denoiser, else as the
     run's model tells it.
@@ -66,6 +75,7 @@ def likelihood(
         probes: random ones for the divergence; by default none up to 32 coordinates.
         repeats: uniform draws within the cells of whole numbers, 4 by default, each with probes of its own.
         data: what the run was trained on, where it cannot read that again by itself.
+        chains: that log Z of an energy model is estimated with, unless what is stored with the run has as many.
 
     Raises:
         UserError: data that does not fit the model, a label that it lacks, counts below 1, a model without a density.
@@ -75,7 +85,7 @@ def likelihood(
     labels = labels_for(run, len(rows), label, rows.labels if own_labels else None, own_labels)
     measured = moments(run, data)
     return score_rows(
-        _rule(run, data, measured, labels, evaluations, probes, batch_size),
+        _rule(run, data, measured, labels, evaluations, probes, batch_size, chains),
         run.format,
         measured,
         rows.x.to(run.generator.model.device),
@@ -94,6 +104,7 @@ def _rule(
     evaluations: int | None,
     probes: int | None,
     batch_size: int,
+    chains: Chains,
 ) -> Rule:
     generator = run.generator
     generator.model.eval()
@@ -109,24 +120,24 @@ def _rule(
             "`evaluate` scores those"
         )
     if isinstance(generator.model, Unnormalised):
-        _normalise(run, generator.model, [None] if labels is None else sorted(set(labels.tolist())))
+        _normalise(run, generator.model, [None] if labels is None else sorted(set(labels.tolist())), chains)
         return ByModel(generator.model, None if labels is None else labels.to(generator.model.device))
     if labels is not None:
         return ByModel(generator.model, labels.to(generator.model.device))
     return ByModel(generator.model, None, _shares(data, generator.model.num_classes))
 
 
-def _normalise(run: Run, model: Unnormalised, labels: Sequence[int | None]) -> None:
+def _normalise(run: Run, model: Unnormalised, labels: Sequence[int | None], chains: Chains) -> None:
     """Let the model know log Z for these labels: as it is stored with the run, else estimated now and stored."""
     of_weights = weights_hash(run.checkpoint, run.weights)
     stored = read_log_z(run.home, of_weights)
-    missing = [label for label in labels if label not in stored]
+    draws = Draws.of(0, range(chains.chains), "log z", run.generator.model.device)
     for label in labels:
-        if label in stored:
+        if label in stored and stored[label].chains >= chains.chains:
             model.keep_log_z(label, stored[label])
-    for label in missing:
-        stored[label] = model.estimate_log_z(Draws.of(0, range(_CHAINS), "log z", run.generator.model.device), label)
-        write_log_z(run.home, of_weights, stored)
+        else:
+            stored[label] = model.estimate_log_z(draws, label, rungs=chains.rungs)
+            write_log_z(run.home, of_weights, stored)
 
 
 def _shares(data: Dataset, classes: int) -> Tensor | None:

@@ -94,7 +94,7 @@ class HasLatents(Protocol):
 class Unnormalised(Protocol):
     """A family whose density is known up to a constant, which is estimated before it is asked for."""
 
-    def estimate_log_z(self, draws: Draws, label: int | None = None) -> LogZ:
+    def estimate_log_z(self, draws: Draws, label: int | None = None, *, rungs: int = 300) -> LogZ:
         """Estimate log Z for a label, or for items without one, by one chain per key; kept until training goes on."""
         ...
 
