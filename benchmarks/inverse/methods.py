@@ -72,6 +72,7 @@ METHODS: dict[str, Entry] = {
     "DDRM, 100": Entry(DDRM(), 100),
     "DDRM, published": Entry(DDRM.published(), 20),
     "DDRM, published, 100": Entry(DDRM.published(), 100),
+    "DDRM, published, 400": Entry(DDRM.published(), 400),
     "DDRM, theorem 3.2": Entry(DDRM.variational(), 100),
     "DDNM": Entry(DDNM(), 100),
     "DDNM, published": Entry(DDNM.published(), 100),

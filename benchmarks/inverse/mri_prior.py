@@ -1,6 +1,9 @@
-"""The prior of the MRI benchmark: a small U-Net on complex phantoms of 128², real and imaginary part as two channels.
+"""The prior of the MRI benchmark: a small U-Net on complex squares of 128², real and imaginary part as two channels.
 
-    nice -n 10 .venv/bin/python benchmarks/inverse/mri_prior.py runs/mri.safetensors [--steps 1800]
+    .venv/bin/python benchmarks/inverse/mri_prior.py runs/mri.safetensors [--steps 1500]
+
+Half of the squares are whole phantoms, a quarter cut from phantoms of 320², a quarter from a photograph. The network
+has no attention: all its layers are convolutions, so that it restores pictures of every size, those of 320² too.
 
 It is trained by a plain loop, since the readers of data know no pictures of two channels. About ten minutes on a core.
 """
@@ -14,9 +17,11 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).parent))
-from phantoms import phantoms
+from phantoms import crops, phantoms, photograph, with_phase
 
 from pushforward.denoisers import EDMPrediction, NetworkDenoiser
 from pushforward.networks.unet import UNet
@@ -24,36 +29,61 @@ from pushforward.numerics.random import Draws
 from pushforward.objectives.denoising import denoising_loss
 from pushforward.paths import EDM, LogNormalTimes
 
-SIZE, TRAINING, DEVIATION = 128, 2000, 0.26
+SIZE, LARGE, TRAINING, DEVIATION = 128, 320, 2000, 0.3
 PATH = EDM(sigma_min=0.005, sigma_max=40.0)
 
 
-def network(width: int = 12) -> UNet:
-    return UNet(2, width, (1, 2, 2, 4), 1)
+class Folded(nn.Module):
+    """A U-Net of every second pixel in each direction, the four taken as channels: half the work at full detail."""
+
+    def __init__(self, width: int = 24) -> None:
+        super().__init__()
+        self.inner = UNet(8, width, (1, 2, 4), 1, attention_at=())
+
+    def forward(self, x: Tensor, time: Tensor, label: Tensor | None = None) -> Tensor:
+        """(B, 2, H, W) with even H and W."""
+        return functional.pixel_shuffle(self.inner(functional.pixel_unshuffle(x, 2), time, label), 2)
 
 
-def denoiser(net: UNet) -> NetworkDenoiser:
+def denoiser(net: nn.Module) -> NetworkDenoiser:
     return NetworkDenoiser(PATH, net, EDMPrediction(DEVIATION))
 
 
 def load(path: Path) -> NetworkDenoiser:
     """The trained prior."""
-    net = network()
+    net = Folded()
     net.load_state_dict(load_file(path))
     return denoiser(net.eval())
 
 
+def pictures() -> Tensor:
+    """(N, 2, 128, 128): whole phantoms, squares of larger ones, squares of a photograph with another phase each."""
+    whole = [phantoms(i, 50, SIZE) for i in range(0, TRAINING, 50)]
+    large = torch.cat([_squares(phantoms(i, 20, LARGE), i) for i in range(TRAINING, TRAINING + 500, 20)])
+    natural = with_phase(crops(photograph("china.jpg"), 0, TRAINING // 2, SIZE), 2 * TRAINING)
+    return torch.cat([*whole, large, natural])
+
+
+def _squares(large: Tensor, first: int) -> Tensor:
+    """Two squares of SIZE from each of the larger pictures."""
+    room = large.shape[-1] - SIZE + 1
+    found = []
+    for item, at in zip(large, Draws.of(1, range(first, first + len(large)), "squares").uniform((2, 2)), strict=True):
+        found += [item[:, y : y + SIZE, x : x + SIZE] for y, x in (at * room).long().tolist()]
+    return torch.stack(found)
+
+
 def train(path: Path, steps: int, batch: int = 8, rate: float = 2e-3) -> None:
     torch.manual_seed(0)
-    net = network()
+    net = Folded()
     average = {name: value.clone() for name, value in net.state_dict().items()}
     optimiser = torch.optim.Adam(net.parameters(), rate, (0.9, 0.99))
-    pictures = torch.cat([phantoms(i, 50, SIZE) for i in range(0, TRAINING, 50)])
+    squares = pictures()
     began, shown = time.process_time(), 0.0
     for step in range(steps):
         optimiser.param_groups[0]["lr"] = rate * min(1.0, (step + 1) / 50) * (1 - step / steps)
         draws = Draws.of(step, range(batch), "train")
-        items = pictures[Draws.of(step, [0], "items").integers(TRAINING, (batch,))[0]]
+        items = squares[Draws.of(step, [0], "items").integers(len(squares), (batch,))[0]]
         loss = denoising_loss(denoiser(net), items, draws, LogNormalTimes(sigma_data=DEVIATION)).mean()
         optimiser.zero_grad()
         loss.backward()
@@ -72,7 +102,7 @@ def train(path: Path, steps: int, batch: int = 8, rate: float = 2e-3) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=1800)
+    parser.add_argument("--steps", type=int, default=1500)
     asked = parser.parse_args()
     torch.set_num_threads(1)
     asked.out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Complex pictures for MRI without anybody's data: ellipses of random contrast with a smooth phase, and coil maps.
+"""Complex pictures for MRI without anybody's data: ellipses or photographs with a smooth phase, and coil maps.
 
 All is a function of its number alone, so training and test pictures never meet.
 """
@@ -8,7 +8,9 @@ from __future__ import annotations
 import math
 
 import torch
+from sklearn.datasets import load_sample_image
 from torch import Tensor
+from torch.nn import functional
 
 from pushforward.numerics.random import Draws
 
@@ -40,10 +42,32 @@ def phantoms(first: int, count: int, size: int = 128) -> Tensor:
         inside = (0.5 - distance * torch.minimum(*map(torch.as_tensor, axes)) * size / 2).clamp(0, 1)
         inside = inside * (picture > 0) if i else inside
         picture = picture + inside * (value - 0.6 * (i > 0)) * (0.8 if i else 1.0)
-    picture = picture.clamp(0, 1)
-    w = Draws.of(0, range(first, first + count), "phase").normal((4,))[..., None, None]
+    return with_phase(picture.clamp(0, 1), first)
+
+
+def with_phase(magnitude: Tensor, first: int) -> Tensor:
+    """(N, H, W) to (N, 2, H, W) by a phase that is smooth over the picture, another for each."""
+    down, along = _grid(magnitude.shape[-1])
+    w = Draws.of(0, range(first, first + len(magnitude)), "phase").normal((4,))[..., None, None]
     phase = w[:, 0] + 0.7 * w[:, 1] * down + 0.7 * w[:, 2] * along + 0.5 * w[:, 3] * down * along
-    return torch.stack((picture * phase.cos(), picture * phase.sin()), 1)
+    return torch.stack((magnitude * phase.cos(), magnitude * phase.sin()), 1)
+
+
+def photograph(name: str) -> Tensor:
+    """One of scikit-learn's two photographs, `china.jpg` and `flower.jpg`, grey in [0, 1]: (427, 640)."""
+    return torch.from_numpy(load_sample_image(name).copy()).float().mean(-1) / 255
+
+
+def crops(picture: Tensor, first: int, count: int, size: int) -> Tensor:
+    """Random squares of a grey picture (H, W), half of them of the picture at half its size: (count, size, size)."""
+    halves = (picture, functional.avg_pool2d(picture[None], 2)[0])
+    found = []
+    for number, (x, y, mirror) in enumerate(Draws.of(0, range(first, first + count), "crop").uniform((3,)).tolist()):
+        source = halves[(first + number) % 2]
+        top, left = (int(u * (n - size + 1)) for u, n in zip((y, x), source.shape, strict=True))
+        square = source[top : top + size, left : left + size]
+        found.append(square.flip(-1) if mirror < 0.5 else square)
+    return torch.stack(found)
 
 
 def coil_maps(coils: int = 6, size: int = 128) -> Tensor:

@@ -31,7 +31,7 @@ class HalvedNoise(DDRMStep):
 class Halved(DDRM):
     def step(self, measured: Measured, x: Tensor) -> DDRMStep:
         made = super().step(measured, x)
-        return HalvedNoise(made.components, made.renewal, made.blend, made.along_state)
+        return HalvedNoise(made.components, made.renewal, made.blend)
 
 
 @pytest.mark.parametrize("check", restoration.CHECKS, ids=lambda check: check.name)

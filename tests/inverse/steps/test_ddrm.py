@@ -242,6 +242,34 @@ def test_denoising_draws_from_the_posterior_as_steps_increase():
     assert float(published.var(0).max()) < 0.5 * exact_variance
 
 
+def test_a_few_steps_keep_what_was_measured():
+    """Ten steps, the measurement's level between two of them: y counts with its own noise, not with the grid's."""
+    count, sigma = 4000, 0.3
+    one = torch.ones(1, dtype=F64)
+    prior = MixtureDenoiser(Mixture.of_covariances(one, torch.zeros(1, 2, dtype=F64), one), EDM(0.002, 20.0))
+    y, draws = torch.tensor([[0.8, -0.3]], dtype=F64), Draws.of(5, range(count))
+    start = prior.path.prior(draws.at("prior").normal((2,), F64))
+    exact = 1 / (1 + 1 / sigma**2)
+    found = DDRM().restore(prior, Gaussian(Identity(), y, sigma), start, 10, draws)
+    assert float((found.mean(0) - exact * y / sigma**2).abs().max()) < 0.1 * exact**0.5
+
+
+def test_what_is_hidden_comes_to_agree_with_what_is_seen():
+    """A pair that is (1, 1) or (−1, −1), of which one half is seen: noise renewed at each step leads to the other."""
+    half, means = torch.full((2,), 0.5, dtype=F64), torch.tensor([[1.0, 1.0], [-1.0, -1.0]], dtype=F64)
+    covariances = 0.1**2 * torch.eye(2, dtype=F64).expand(2, 2, 2)
+    prior = MixtureDenoiser(Mixture.of_covariances(half, means, covariances), EDM(0.002, 20.0))
+    draws, y = Draws.of(6, range(2000)), torch.tensor([[0.9, 0.0]], dtype=F64)
+    start = prior.path.prior(draws.at("prior").normal((2,), F64))
+    seen = Gaussian(Mask(torch.tensor([True, False])), y, 0.5)
+    wrong = {
+        method: float((method.restore(prior, seen, start, 20, draws)[:, 1] < 0).double().mean())
+        for method in (DDRM(), DDRM(ReverseSDE()), DDRM.published())
+    }
+    # In truth one of a thousand is: the odds are exp(2 · 0.9/(0.5² + 0.1²)).
+    assert wrong[DDRM()] < 0.5 * wrong[DDRM(ReverseSDE())] and wrong[DDRM()] < wrong[DDRM.published()]
+
+
 def test_it_costs_one_evaluation_a_step_and_refuses_what_has_no_singular_system():
     path, draws = VP(), Draws.of(0, range(2))
     x = draws.normal(SHAPE, F64)

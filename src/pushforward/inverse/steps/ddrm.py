@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from pushforward.denoisers.denoiser import Denoiser
-from pushforward.denoisers.estimate import Estimate
 from pushforward.inverse.steps.measured import Components, Measured
 from pushforward.inverse.steps.moves import (
+    ANEW,
     REVERSE_SDE,
     Constant,
     Move,
@@ -55,14 +55,12 @@ class DDRMStep:
     - ρ < σ_y/s_i:     α_s D̄ + √(1 − η²) σ_s (ȳ − D̄)/(σ_y/s_i) + η σ_s z̄;
     - ρ ≥ σ_y/s_i:     α_s((1 − η_b) D̄ + η_b ȳ) + √(σ_s² − (α_s η_b σ_y/s_i)²) z̄.
 
-    Given x_0 each is N(α_s x̄_0, σ_s²), as the denoiser was trained for. With `along_state` the second is as the first:
-    the noise of the measurement, once the state carries it, is taken from the state.
+    Given x_0 each is N(α_s x̄_0, σ_s²), as the denoiser was trained for.
     """
 
     components: Components
     renewal: Renewal
     blend: Blend
-    along_state: bool = False
 
     def plan(self, path: GaussianPath, levels: Sequence[Level], /) -> list[Move]:
         return moves(levels, self.renewal)
@@ -73,43 +71,97 @@ class DDRMStep:
             return estimate.mean, None
         noise = draws.normal_like(x) if move.random else None
         free = renewed(estimate, move, noise)
-        fresh = None if noise is None else known.project(noise)
-        moved = known.project(free)
-        above = self._above(estimate, move, fresh)
-        below = moved if self.along_state else self._below(estimate, move, fresh)
-        held = torch.where(move.sigma >= move.alpha * known.noise, above, below)
-        return free + known.embed(held - moved), None
+        mean, fresh = known.project(estimate.mean), None if noise is None else known.project(noise)
+        below = self._below(mean, move, fresh)
+        held = torch.where(move.sigma >= move.alpha * known.noise, self._above(mean, move, fresh), below)
+        return free + known.embed(held - known.project(free)), None
 
-    def _above(self, estimate: Estimate, move: Move, fresh: Tensor | None) -> Tensor:
-        """The third branch."""
+    def _above(self, mean: Tensor, move: Move, fresh: Tensor | None) -> Tensor:
+        """The third branch; `mean` is D̄, `fresh` z̄."""
         known = self.components
         weight = self.blend(move.sigma / move.alpha, known.noise)
         found = move.alpha * weight * known.y
         if isinstance(weight, Tensor) or weight != 1.0:
-            found = found + move.alpha * (1 - weight) * known.project(estimate.mean)
+            found = found + move.alpha * (1 - weight) * mean
         if fresh is None:
             return found
         rest = (move.sigma**2 - (move.alpha * weight * known.noise) ** 2).clamp(min=0).sqrt()
         return found + rest * fresh
 
-    def _below(self, estimate: Estimate, move: Move, fresh: Tensor | None) -> Tensor:
+    def _below(self, mean: Tensor, move: Move, fresh: Tensor | None) -> Tensor:
         """The second branch."""
         known = self.components
-        mean = known.project(estimate.mean)
         found = move.alpha * mean + move.kept * known.precision * (known.y - mean)
         return found if fresh is None else torch.add(found, fresh, alpha=move.fresh)
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """One interval in two ways: with as much fresh noise as one likes, and along the state by the reverse SDE."""
+
+    renewed: Move
+    along: Move
+    evaluations: int = 1
+
+    @property
+    def level(self) -> Level:
+        return self.along.level
+
+    @property
+    def random(self) -> bool:
+        return self.along.random
+
+
+@dataclass(frozen=True, eq=False)
+class AlongStateStep(DDRMStep):
+    """DDRM's step where components below the measurement's noise are left to the state that carries it already.
+
+    The second branch becomes the reverse SDE: from x̄_t if that is below σ_y/s_i, from ȳ at its own level σ_y/s_i if the
+    step comes from above. What is not seen is renewed by `renewal` as long as it can learn from what is: while the
+    noise is above `least`, that of the surest component; below it, the reverse SDE again.
+    """
+
+    least: Tensor
+    """min σ_y/s_i of each item, (1 or B, 1, …)."""
+
+    def plan(self, path: GaussianPath, levels: Sequence[Level], /) -> list[Ways]:  # type: ignore[override]
+        return [Ways(*both) for both in zip(moves(levels, self.renewal), moves(levels, REVERSE_SDE), strict=True)]
+
+    def __call__(  # type: ignore[override]
+        self, denoiser: Denoiser, x: Tensor, ways: Ways, memory: None, draws: Draws, /
+    ) -> tuple[Tensor, None]:
+        move, known = ways.along, self.components
+        estimate = denoiser.estimate(x, move.level)
+        if not move.random and not known.exact:
+            return estimate.mean, None
+        noise = draws.normal_like(x) if move.random else None
+        along = renewed(estimate, move, noise)
+        free = torch.where(move.sigma > move.alpha * self.least, renewed(estimate, ways.renewed, noise), along)
+        mean, fresh = known.project(estimate.mean), None if noise is None else known.project(noise)
+        carried = move.level.sigma < move.level.alpha * known.noise
+        below = torch.where(carried, known.project(along), self._below(mean, move, fresh))
+        held = torch.where(move.sigma >= move.alpha * known.noise, self._above(mean, move, fresh), below)
+        return free + known.embed(held - known.project(free)), None
+
+    def _below(self, mean: Tensor, move: Move, fresh: Tensor | None) -> Tensor:
+        """The reverse SDE from ȳ, whose noise is σ_y/s_i."""
+        known = self.components
+        ratio = (move.sigma / move.alpha * known.precision).clamp(max=1)
+        found = move.alpha * (mean + ratio**2 * (known.y - mean))
+        return found if fresh is None else found + move.sigma * (1 - ratio**2).sqrt() * fresh
 
 
 @dataclass(frozen=True)
 class DDRM(Stepwise):
     """Restoration in the singular vectors of the operator; one evaluation per step, no gradients of the network.
 
-    By default noise is renewed as by the reverse SDE and, once the state carries the measurement's noise, the rest of
-    the way is a plain one: of a measurement of everything with one noise level this draws from the posterior itself.
-    The `published` rule pulls towards y at every step, so that more steps fit its noise.
+    By default all noise of what is not seen is renewed at each step above the measurement's noise, so that it comes to
+    agree with what is seen, and the rest of the way is the reverse SDE, in which y is not met again: of a measurement
+    of everything with one noise level this draws from the posterior itself. The `published` rule pulls towards y at
+    every step, so that more steps fit its noise.
     """
 
-    renewal: Renewal = REVERSE_SDE
+    renewal: Renewal = ANEW
     blend: Blend = Fixed()
     along_state: bool = True
     grid: Grid | None = None
@@ -122,14 +174,18 @@ class DDRM(Stepwise):
     @staticmethod
     def variational() -> DDRM:
         """η = 1 and the η_b of theorem 3.2, for which the trained network is the optimum."""
-        return DDRM(Constant(1.0), variational, False, PublishedGrid())
+        return DDRM(ANEW, variational, False, PublishedGrid())
 
     @property
     def levels(self) -> Grid | None:
         return self.grid
 
     def step(self, measured: Measured, x: Tensor) -> DDRMStep:
-        return DDRMStep(measured.components(x, "DDRM"), self.renewal, self.blend, self.along_state)
+        known = measured.components(x, "DDRM")
+        if not self.along_state:
+            return DDRMStep(known, self.renewal, self.blend)
+        least = torch.where(known.seen, known.noise, torch.inf).flatten(1).amin(1)
+        return AlongStateStep(known, self.renewal, self.blend, least.reshape(-1, *[1] * (x.ndim - 1)))
 
     def start(self, measured: Measured, x: Tensor, level: Level, draws: Draws) -> Tensor:
         """N(α ȳ, σ² − (α σ_y/s)²) where that is a variance, else N(0, σ²)."""

@@ -58,6 +58,8 @@ def _check_share(eta: float) -> None:
 
 
 REVERSE_SDE = ReverseSDE()
+ANEW = Constant(1.0)
+"""All noise is fresh: each level is a new draw from the last estimate."""
 
 
 @dataclass(frozen=True, slots=True)
