@@ -127,8 +127,10 @@ def test_log_determinant_is_that_of_the_jacobian_and_the_inverse_goes_back(name,
     back, log_det_back = bijection.inverse(y)
     assert torch.allclose(back, x, rtol=1e-9, atol=1e-9)
     assert torch.allclose(log_det_back, -log_det, rtol=1e-9, atol=1e-9)
+    assert torch.allclose(bijection.pull(y), back, rtol=1e-12, atol=1e-12)
     with torch.no_grad():
         assert torch.allclose(bijection.inverse(y)[0], back, rtol=1e-12, atol=1e-12)
+        assert torch.allclose(bijection.pull(y), back, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-9), (torch.float32, 1e-4)])

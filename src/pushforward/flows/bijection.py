@@ -24,6 +24,10 @@ class Bijection(ABC):
     def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """(x (B, …), log |det ∂x/∂y| (B,)) of y (B, …): the negative of the forward one at x."""
 
+    def pull(self, y: Tensor) -> Tensor:
+        """x of y (B, …) alone: `inverse` where nobody asks for the log-determinant, as in sampling."""
+        return self.inverse(y)[0]
+
     def given(self, context: Tensor | None) -> Bijection:
         """The bijection under conditions (B, c); one that takes none is itself."""
         return self
@@ -41,6 +45,9 @@ class Layer(nn.Module, Bijection):
 
     @abstractmethod
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]: ...
+
+    def pull(self, y: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.inverse(y, context)[0]
 
     def given(self, context: Tensor | None) -> Bijection:
         return self if context is None else Given(self, context)
@@ -62,6 +69,9 @@ class Given(Bijection):
 
     def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
         return self.layer.inverse(y, self.context)
+
+    def pull(self, y: Tensor) -> Tensor:
+        return self.layer.pull(y, self.context)
 
 
 class Inverse(Layer):
@@ -99,6 +109,11 @@ class Chain(Layer):
             y, log_det = part.given(context).inverse(y)
             log_dets.append(log_det)
         return y, _sum(log_dets, y)
+
+    def pull(self, y: Tensor, context: Tensor | None = None) -> Tensor:
+        for part in reversed(self.bijections):
+            y = part.given(context).pull(y)
+        return y
 
     def drawn(self, draws: Draws) -> Bijection:
         parts = [part.drawn(draws.at(i)) for i, part in enumerate(self.bijections)]

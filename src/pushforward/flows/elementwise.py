@@ -69,6 +69,10 @@ class Coupling(Layer):
         moved, log_slopes = self.rule.inverse(moved, self.net(kept, context))
         return self._whole(kept, moved), _per_sample(log_slopes)
 
+    def pull(self, y: Tensor, context: Tensor | None = None) -> Tensor:
+        kept, moved = self._parts(y)
+        return self._whole(kept, self.rule.pull(moved, self.net(kept, context)))
+
     def _parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
         columns = x.transpose(0, 1)
         check_features(len(columns), self.net.inputs + self.net.features)
@@ -107,3 +111,7 @@ class Autoregressive(Layer):
 
         x = self.net.unroll(columns, step, context)
         return x.T, torch.stack(log_slopes).sum(0)
+
+    def pull(self, y: Tensor, context: Tensor | None = None) -> Tensor:
+        columns = y.T
+        return self.net.unroll(columns, lambda i, parameters: self.rule.pull(columns[i], parameters), context).T

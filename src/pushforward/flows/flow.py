@@ -49,7 +49,7 @@ class Flow(nn.Module):
 
     def sample(self, draws: Draws, context: Tensor | None = None) -> Tensor:
         """One sample under each key: (B, …)."""
-        return self._given(context).inverse(self.base.sample(draws))[0]
+        return self._given(context).pull(self.base.sample(draws))
 
     def sample_and_log_prob(self, draws: Draws, context: Tensor | None = None) -> Scored:
         """Samples with their log-densities, for the price of the samples."""

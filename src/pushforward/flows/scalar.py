@@ -16,7 +16,10 @@ from pushforward.errors import UserError
 
 
 class ScalarMap(Protocol):
-    """x (…) ↦ (y (…), log dy/dx (…)) under parameters (count, …), and its inverse; all zeros are the identity."""
+    """x (…) ↦ (y (…), log dy/dx (…)) under parameters (count, …), and its inverse; all zeros are the identity.
+
+    `pull` is the inverse's value without its slope.
+    """
 
     @property
     def count(self) -> int: ...
@@ -24,6 +27,8 @@ class ScalarMap(Protocol):
     def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]: ...
 
     def inverse(self, y: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]: ...
+
+    def pull(self, y: Tensor, parameters: Tensor) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,9 @@ class Shift:
 
     def inverse(self, y: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         return y - parameters[0], torch.zeros_like(y)
+
+    def pull(self, y: Tensor, parameters: Tensor) -> Tensor:
+        return y - parameters[0]
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,9 @@ class Affine:
         shift, raw = parameters.unbind(0)
         log_scale = self._log_scale(raw, -self.bound)
         return (y - shift) * log_scale.exp(), log_scale
+
+    def pull(self, y: Tensor, parameters: Tensor) -> Tensor:
+        return self.inverse(y, parameters)[0]
 
     def _log_scale(self, raw: Tensor, signed: float) -> Tensor:
         """s, or −s for a negative bound."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pushforward.errors import UserError
+from pushforward.flows.spline_bins import pulled_plainly
 from pushforward.flows.spline_gradient import mapped
 
 
@@ -45,6 +46,14 @@ class Spline:
 
     def inverse(self, y: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         return self._mapped(y, parameters, 1)
+
+    def pull(self, y: Tensor, parameters: Tensor) -> Tensor:
+        if torch.compiler.is_compiling() or torch.is_grad_enabled():
+            return self._mapped(y, parameters, 1)[0]
+        inner = y.clamp(-self.bound, self.bound)
+        place = (inner / self.bound).reshape(-1)
+        value = pulled_plainly(place, parameters.reshape(self.count, -1), self.smallest).view(y.shape)
+        return torch.add(y - inner, value, alpha=self.bound)
 
     def _mapped(self, given: Tensor, parameters: Tensor, axis: int) -> tuple[Tensor, Tensor]:
         """From x to y (axis 0) or back (axis 1)."""

@@ -46,15 +46,16 @@ class Curve(NamedTuple):
 
 def mapped_plainly(place: Tensor, parameters: Tensor, axis: int, smallest: float) -> tuple[Tensor, Tensor, Bin]:
     """Numbers (M,) of [−1, 1] on one axis to those on the other, and the log-slopes of that: of x if `axis` is 0."""
-    share, knots, totals, index = _search(place, parameters, axis, smallest)
-    bins = share.shape[1]
-    ends = index + _steps(place.device)
-    lows, highs = (knots.gather(1, ends.expand(2, 2, -1)) / totals[:, None]).unbind(1)
-    lengths = highs - lows
-    edge = torch.zeros_like(place)[None]
-    raw = torch.cat((edge, parameters[2 * bins :], edge)).gather(0, ends)
+    share, totals, ends, lows, lengths, raw = _found(place, parameters, axis, smallest)
     theta, chord, slopes, value, log_slope = _through(place, lows, lengths, raw, axis, smallest)
     return value, log_slope, Bin(theta, lows, lengths, chord, slopes, ends, totals, share)
+
+
+def pulled_plainly(place: Tensor, parameters: Tensor, smallest: float) -> Tensor:
+    """The value alone of `mapped_plainly` on axis 1."""
+    _, _, _, lows, lengths, raw = _found(place, parameters, 1, smallest)
+    theta, _, _ = _theta(place, lows, lengths, raw, 1, smallest)
+    return torch.addcmul(lows[0], lengths[0], theta)
 
 
 def mapped_unrolled(place: Tensor, parameters: Tensor, axis: int, smallest: float) -> tuple[Tensor, Tensor]:
@@ -88,14 +89,33 @@ def _through(
     place: Tensor, lows: Tensor, lengths: Tensor, raw: Tensor, axis: int, smallest: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """θ, the chord's slope, the slopes over it, the value on the other axis and its log-slope, given the bin."""
-    chord = lengths[1] / lengths[0]
-    slopes = (raw / torch.add(one_like(place), raw.abs(), alpha=-1 / math.log(smallest))).exp() / chord
-    part = ((place - lows[axis]) / lengths[axis]).clamp(0, 1)
-    theta = _root(part, slopes).clamp(0, 1) if axis else part
+    theta, chord, slopes = _theta(place, lows, lengths, raw, axis, smallest)
     curve = curve_at(theta, slopes)
     log_slope = (chord * curve.rise / (curve.below * curve.below)).log()
     value = torch.addcmul(lows[1 - axis], lengths[1 - axis], theta if axis else curve.part)
     return theta, chord, slopes, value, -log_slope if axis else log_slope
+
+
+def _theta(
+    place: Tensor, lows: Tensor, lengths: Tensor, raw: Tensor, axis: int, smallest: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """θ, the chord's slope, the slopes over it, given the bin."""
+    chord = lengths[1] / lengths[0]
+    slopes = (raw / torch.add(one_like(place), raw.abs(), alpha=-1 / math.log(smallest))).exp() / chord
+    part = ((place - lows[axis]) / lengths[axis]).clamp(0, 1)
+    return (_root(part, slopes).clamp(0, 1) if axis else part), chord, slopes
+
+
+def _found(
+    place: Tensor, parameters: Tensor, axis: int, smallest: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Shares and totals, the numbers of the bin's two knots, its box (starts and lengths) and its raw slopes."""
+    share, knots, totals, index = _search(place, parameters, axis, smallest)
+    ends = index + _steps(place.device)
+    lows, highs = (knots.gather(1, ends.expand(2, 2, -1)) / totals[:, None]).unbind(1)
+    edge = torch.zeros_like(place)[None]
+    raw = torch.cat((edge, parameters[2 * share.shape[1] :], edge)).gather(0, ends)
+    return share, totals, ends, lows, highs - lows, raw
 
 
 def _search(place: Tensor, parameters: Tensor, axis: int, smallest: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -105,9 +125,10 @@ def _search(place: Tensor, parameters: Tensor, axis: int, smallest: float) -> tu
     share = (logits - logits.detach().amax(1, keepdim=True)).exp_()
     knots = torch.bmm(cumulation(bins, smallest, share.dtype, share.device), share)
     totals = knots[:, bins]
-    # A number on a knot belongs to the bin on its right, the last knot to the last bin.
-    passed = knots[axis, 1:bins] <= place * totals[axis]
-    return share, knots, totals, passed.view(torch.uint8).sum(0, dtype=torch.uint8).long()
+    # A number on a knot belongs to the bin on its right, the last knot to the last bin. Differences of floats are
+    # vectorised in place, comparisons that make truth values are not.
+    passed = (knots[axis, 1:bins] - place * totals[axis]).detach().le_(0)
+    return share, knots, totals, passed.sum(0).long()
 
 
 @lru_cache(maxsize=64)
@@ -151,8 +172,11 @@ def _root(rho: Tensor, slopes: Tensor) -> Tensor:
     is taken.
     """
     left, right = slopes
-    rest = 1 - rho
-    b = left * rest - rho * (right - 2)
-    root = ((b - 2 * rho).square() + 4 * rho * rest).sqrt()
+    rest, twice = one_like(rho) - rho, rho + rho
+    b = torch.addcmul(left * rest, rho, right, value=-1) + twice
+    lean = b - twice
+    root = torch.addcmul(lean * lean, twice, rest, value=2).sqrt()
+    size = b.abs()
+    half = (size + root) * 0.5
     rising = b > 0
-    return torch.where(rising, 2 * rho, root - b) / torch.where(rising, b + root, 2 - 2 * b)
+    return torch.where(rising, rho, half) / torch.where(rising, half, one_like(rho) + size)
