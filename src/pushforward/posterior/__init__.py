@@ -3,13 +3,19 @@
 from pushforward.posterior.answer import Interval, Misfit, Posterior
 from pushforward.posterior.bridge import Bridge, Moved
 from pushforward.posterior.chains import Chains
+from pushforward.posterior.checks import LabelFree, label_free
+from pushforward.posterior.compare import Comparison, compare
+from pushforward.posterior.coverage import ConformalScale, Curve, coverage
 from pushforward.posterior.diagnostics import MIXED, effective_size, split_rhat, weight_size
 from pushforward.posterior.gibbs import SplitGibbs
 from pushforward.posterior.infer import ChainMethod, CrowdMethod, Question, infer
 from pushforward.posterior.metropolis import Tested
 from pushforward.posterior.noise_level import UnknownNoise
+from pushforward.posterior.ranks import Ranks, ranks_of
 from pushforward.posterior.reverse import Reverse
+from pushforward.posterior.simulation import measured, prior_draws
 from pushforward.posterior.splitting import Splitting
+from pushforward.posterior.stein import Stein, stein_test
 from pushforward.posterior.tempering import Tempering
 from pushforward.posterior.twisted import Twisted
 
@@ -18,21 +24,34 @@ __all__ = [
     "Bridge",
     "ChainMethod",
     "Chains",
+    "Comparison",
+    "ConformalScale",
     "CrowdMethod",
+    "Curve",
     "Interval",
+    "LabelFree",
     "Misfit",
     "Moved",
     "Posterior",
     "Question",
+    "Ranks",
     "Reverse",
     "SplitGibbs",
     "Splitting",
+    "Stein",
     "Tempering",
     "Tested",
     "Twisted",
     "UnknownNoise",
+    "compare",
+    "coverage",
     "effective_size",
     "infer",
+    "label_free",
+    "measured",
+    "prior_draws",
+    "ranks_of",
     "split_rhat",
+    "stein_test",
     "weight_size",
 ]
