@@ -8,8 +8,8 @@ import json
 import math
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -23,8 +23,11 @@ from targets import NAMES
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 BUDGETS = (5, 8, 10, 15, 20, 30, 50, 100)
 PEERS = (peers_diffusers, peers_kdiffusion, peers_azula)
-SCREEN, FINAL = 512, 10
-"""Every setting runs on the first 512 starts; the 10 best there, in each figure, run on all of them."""
+SCREENS = ((512, 10), (4096, 3))
+"""Every setting runs on the first 512 starts; the 10 best there, in each figure, on 4,096; the 3 best there on all."""
+STARTS = {"aniso8": 16_384, "lowrank64": 65_536}
+"""Where single starts that end in another mode are nearly all of the error, four times as many are needed."""
+PARTS = ("peers", "default", "tuned")
 
 
 @dataclass
@@ -71,17 +74,16 @@ def row_of(stored: dict) -> Row:
     return Row(**stored | errors | best)
 
 
-def renewed(problem: Problem, row: Row) -> Row:
-    """With our default measured anew; the peers' figures and the tuned sampler's are kept."""
-    return replace(row, default=problem.errors(ours.default(problem, row.evaluations)))
-
-
 def peers_at(problem: Problem, evaluations: int) -> dict[str, Errors]:
-    few = run_peers(problem.first(SCREEN), evaluations, None)
-    best = {peers_diffusers.DEFAULT}
-    for figure in (lambda name: few[name].rms, lambda name: few[name].median):
-        best |= set(sorted(few, key=figure)[:FINAL])
-    return run_peers(problem, evaluations, best)
+    names: set[str] | None = None
+    for count, kept in SCREENS:
+        if count >= len(problem.starts):
+            continue
+        few = run_peers(problem.first(count), evaluations, names)
+        names = {peers_diffusers.DEFAULT}
+        for figure in ("rms", "median"):
+            names |= {name for name, _ in sorted(few.items(), key=lambda one: getattr(one[1], figure))[:kept]}
+    return run_peers(problem, evaluations, names)
 
 
 def run_peers(problem: Problem, evaluations: int, names: set[str] | None) -> dict[str, Errors]:
@@ -95,14 +97,21 @@ def run_peers(problem: Problem, evaluations: int, names: set[str] | None) -> dic
     return found
 
 
-def compare(problem: Problem, evaluations: int, effort: Effort) -> Row:
-    peers = peers_at(problem, evaluations)
-    best_rms = min(peers.items(), key=lambda one: one[1].rms)
-    best_median = min(peers.items(), key=lambda one: one[1].median)
-    default = problem.errors(ours.default(problem, evaluations))
-    row = Row(len(problem.starts), problem.target, problem.kind, evaluations, default, best_rms, best_median)
-    row.diffusers_default = peers.get(peers_diffusers.DEFAULT)
-    if evaluations in ours.TUNED_AT:
+def measured(problem: Problem, evaluations: int, parts: Sequence[str], effort: Effort, stored: Row | None) -> Row:
+    """The row with these parts measured, and the rest as it was stored."""
+    if stored is None or "peers" in parts:
+        peers = peers_at(problem, evaluations)
+        best = [min(peers.items(), key=lambda one: getattr(one[1], name)) for name in ("rms", "median")]
+        default = problem.errors(ours.default(problem, evaluations))
+        usual = peers.get(peers_diffusers.DEFAULT)
+        row = Row(
+            len(problem.starts), problem.target, problem.kind, evaluations, default, *best, diffusers_default=usual
+        )
+    elif "default" in parts:
+        row = replace(stored, default=problem.errors(ours.default(problem, evaluations)))
+    else:
+        row = replace(stored)
+    if "tuned" in parts and evaluations in ours.TUNED_AT:
         ends, result = ours.tuned(problem, evaluations, effort)
         row.tuned = None if ends is None else problem.errors(ends)
         row.held_out = _facts(result)
@@ -187,9 +196,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--stochastic", action="store_true")
     parser.add_argument("--targets", nargs="+", choices=NAMES, default=NAMES)
     parser.add_argument("--paths", nargs="+", choices=tuple(PATHS), default=tuple(PATHS))
+    parser.add_argument("--evaluations", nargs="+", type=int)
     parser.add_argument("--starts", type=int)
     parser.add_argument("--keep", nargs="+", type=Path, default=[])
-    parser.add_argument("--renew", nargs="*", type=int)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--cache", type=Path)
     parser.add_argument("--output", type=Path)
     return parser.parse_args()
 
@@ -201,20 +212,17 @@ def main() -> int:
         from accuracy.stochastic import main as stochastic
 
         return stochastic(options.quick, options.output)
-    starts = options.starts or (512 if options.quick else 16_384)
-    budgets = (5, 10, 20, 50) if options.quick else BUDGETS
+    budgets = options.evaluations or ((5, 10, 20, 50) if options.quick else BUDGETS)
     effort = Effort(starts=1024, batch=128, steps=300, validation=256, held_out=512) if options.quick else Effort()
     output = options.output or (None if options.quick else RESULTS / "accuracy.json")
     rows: list[Row] = []
     known = stored_rows(options.keep)
     for name, kind in itertools.product(options.targets, options.paths):
-        problem = cache(partial(Problem.of, name, kind, starts))  # made where something is measured
+        starts = options.starts or (512 if options.quick else STARTS[name])
+        problem = Problem.of(name, kind, starts, options.cache)
         for evaluations in budgets:
             began, stored = time.perf_counter(), known.get((name, kind, evaluations, starts))
-            if stored and options.renew is not None and evaluations not in options.renew:
-                rows.append(stored)
-                continue
-            rows.append(renewed(problem(), stored) if stored else compare(problem(), evaluations, effort))
+            rows.append(measured(problem, evaluations, options.parts, effort, stored))
             print(f"{name} {kind} {evaluations}: {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
             if output:
                 save(output, rows, bounds(rows))  # a long run that is broken off leaves what it has

@@ -1,15 +1,15 @@
 """Error per evaluation: the library's default and tuned samplers against every setting of the peers, in one run.
 
-Exact mixtures on VP and EDM; the distance of 16,384 samples to the exact endpoint σ → 0 of the probability flow from
-the same starts: RMS per coordinate, and of the median sample. A few samples that end in another mode make up most of
-the RMS (at 30 evaluations one in some thousands), which is why there are many. At each number of evaluations the best
-setting of any peer counts, whichever it is there.
+Exact mixtures on VP and EDM; the distance of samples to the exact endpoint σ → 0 of the probability flow from the same
+starts: RMS per coordinate, and of the median sample. A few samples that end in another mode make up most of the RMS
+(at 30 evaluations one in some thousands), which is why there are many: 16,384 of aniso8, 65,536 of lowrank64. At each
+number of evaluations the best setting of any peer counts, whichever it is there.
 
-    python benchmarks/accuracy/run.py [--environment FOLDER] [--targets aniso8] [--paths VP] [--starts N] [--quick]
-        [--keep FILE … [--renew [N …]]] [--output FILE]
+    python benchmarks/accuracy/run.py [--environment FOLDER] [--targets aniso8] [--paths VP] [--evaluations 20 …]
+        [--quick] [--keep FILE … --parts default tuned] [--cache FOLDER] [--output FILE]
 
-With `--keep`, rows that an earlier run has measured on as many starts are kept, and only our default sampler runs
-again: nothing else in them changes when the default does.
+With `--keep` only the parts named are measured, and the others are those that an earlier run has found on the same
+starts: the peers' figures do not change when the library does.
 
 The peers live in an environment of their own, created from requirements.txt if there is none.
 """
@@ -46,9 +46,11 @@ def main() -> None:
     parser.add_argument("--stochastic", action="store_true", help="sliced Wasserstein of the SDE samplers instead")
     parser.add_argument("--targets", nargs="+", help="aniso8, lowrank64 or both")
     parser.add_argument("--paths", nargs="+", help="VP, EDM or both")
-    parser.add_argument("--keep", nargs="+", type=Path, help="JSON of earlier runs, of which all but our default holds")
-    parser.add_argument("--renew", nargs="*", help="numbers of evaluations at which our default runs again [all]")
-    parser.add_argument("--starts", type=int, help="16,384 unless given, or --quick")
+    parser.add_argument("--evaluations", nargs="+", help="5, 8, 10, 15, 20, 30, 50 and 100 unless given, or --quick")
+    parser.add_argument("--keep", nargs="+", type=Path, help="JSON of earlier runs, for the parts not measured")
+    parser.add_argument("--parts", nargs="+", help="peers, default, tuned: what is measured [all]")
+    parser.add_argument("--cache", type=Path, help="where the exact endpoints are kept for the next run")
+    parser.add_argument("--starts", type=int, help="16,384 of aniso8 and 65,536 of lowrank64 unless given, or --quick")
     parser.add_argument("--output", type=Path, default=None, help="JSON; benchmarks/results/ unless --quick")
     folder = parser.parse_args().environment.resolve()
     enter(folder)

@@ -169,6 +169,50 @@ def test_it_is_of_fourth_order(bimodal, vp, orders):
     assert orders(bimodal(vp), step, (96, 192, 384))[-1] > 3.6
 
 
+@pytest.mark.parametrize(("order", "revisions", "attained"), [(3, 2, 4), (4, 1, 5), (4, 2, 5)])
+def test_revisions_raise_the_order_by_one(order, revisions, attained, bimodal, vp, orders):
+    step = BalancedMultistep(order, 0.8, 8.0, revisions=revisions)
+    assert orders(bimodal(vp), step, (96, 192, 384))[-1] > attained - 0.4
+
+
+def test_revisions_integrate_each_interval_anew_with_the_values_on_both_sides(vp):
+    """F = 1, u and u², which three values determine: exact from the first interval on, where there was but one."""
+    step, sigma_data = BalancedMultistep(4, 0.8, 8.0, revisions=2), 0.8
+    levels = UniformLogSNR(to_clean=False)(vp, 9)
+    ratios = torch.tensor([float(level.ratio) for level in levels], dtype=torch.float64)
+    roots = [math.hypot(level.sigma, level.alpha * sigma_data) for level in levels]
+    moves = step.plan(vp, levels)
+    angles = torch.atan(ratios / sigma_data)
+    coordinate = -torch.log1p(8.0 / ratios)
+    for exponent in range(3):
+        y = 1.0
+        for i, move in enumerate(moves):
+            values = [coordinate[j] ** exponent for j in range(i, i - len(move.weights), -1)]
+            y = (y * move.carry * roots[i] + sum(map(math.prod, zip(move.weights, values, strict=True)))) / roots[i + 1]
+        angle = torch.linspace(float(angles[-1]), float(angles[0]), 200_001, dtype=torch.float64)
+        u = -torch.log1p(8.0 / (sigma_data * torch.tan(angle)))
+        exact = 1.0 + float(torch.trapezoid(u**exponent, angle))
+        assert y == pytest.approx(exact, rel=1e-6)
+
+
+def test_what_changes_the_state_on_the_way_is_kept_by_the_revisions(bimodal, vp):
+    """They are weights of values, not a state of their own: a shift of x is carried on, as it is without them."""
+    denoiser, levels, draws = bimodal(vp), UniformLogSNR(to_clean=False)(vp, 12), Draws.of(0, range(8))
+    x = vp.prior(draws.normal((1,), torch.float64))
+    plain, revised = BalancedMultistep(4, 0.8, 8.0), BalancedMultistep(4, 0.8, 8.0, revisions=2)
+
+    def shifted(step):
+        state, memory = x, None
+        for i, move in enumerate(step.plan(vp, levels)):
+            state, memory = step(denoiser, state, move, memory, draws)
+            state = state + 0.3 if i == 5 else state
+        return state
+
+    assert (shifted(plain) - shifted(revised)).abs().max() < 0.1 * (
+        shifted(plain) - simulate(denoiser, plain, x, levels, draws)
+    ).abs().max()
+
+
 def test_the_deviation_is_found_in_what_the_denoiser_holds(gaussian, vp):
     network = NetworkDenoiser(vp, torch.nn.Identity(), EDMPrediction(0.7))
     assert deviation(network) == 0.7
@@ -188,5 +232,7 @@ def test_impossible_settings_are_refused(vp):
         ShiftedLogGrid(1.0, power=-7.0)
     with pytest.raises(UserError, match="order of a multistep"):
         BalancedMultistep(9)
+    with pytest.raises(UserError, match="revised less often"):
+        BalancedMultistep(4, revisions=6, revision_order=6)
     with pytest.raises(UserError, match="must be positive"):
         BalancedMultistep(4, -1.0)

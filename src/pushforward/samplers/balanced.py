@@ -8,6 +8,7 @@ that the grid and the interpolation start there on the straight path as on any o
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -81,6 +82,11 @@ class BalancedMultistep:
     Order k, one evaluation per step. The step into clean data interpolates in ρ, through the last `final_order` values:
     exact both for data of no width there (F constant) and for data wider than the noise (F ∝ ρ), while of the usual
     endings E[x_0 | x] is exact in the first case alone and the half-denoised value in the second.
+
+    With `revisions` r each interval is integrated again, r times, as the next values come: through the last
+    `revision_order` of them, which then lie on both sides of it. That is to predict, evaluate and correct (PEC, with
+    memory), costs no evaluation and is a change of weights alone, w_j of the newest step being joined by what the
+    earlier intervals differ by. The error left is that of values taken at predicted states: the order is k + 1.
     """
 
     order: int = 4
@@ -88,42 +94,71 @@ class BalancedMultistep:
     offset: float = 10.0
     final_order: int = 3
     power: float = math.inf
+    revisions: int = 0
+    revision_order: int = 6
 
     def __post_init__(self) -> None:
         if not 1 <= self.order <= 6:
             raise UserError(f"the order of a multistep solver must be 1 to 6; got {self.order}")
+        if not 0 <= self.revisions < self.revision_order <= 9:
+            raise UserError(
+                "an interval is revised less often than the order of its revisions, which is at most 9; got "
+                f"{self.revisions} revisions of order {self.revision_order}"
+            )
         _check_positive("solver", sigma_data=self.sigma_data, offset=self.offset, power=self.power)
 
-    def plan(self, path: GaussianPath, levels: Sequence[Level], /) -> list[LinearMove]:
-        return [self._move(levels[: i + 2]) for i in range(len(levels) - 1)]
+    @property
+    def kept(self) -> int:
+        """How many values of F are remembered."""
+        return max(self.order, self.final_order, self.revision_order + 1 if self.revisions else 1)
 
-    def _move(self, levels: Sequence[Level]) -> LinearMove:
-        t, s = levels[-2], levels[-1]
+    def plan(self, path: GaussianPath, levels: Sequence[Level], /) -> list[LinearMove]:
         quantity = BalancedQuantity(self.sigma_data)
-        ratios = np.array([min(float(level.ratio), _FARTHEST) for level in levels[-2::-1]])
-        if s.sigma == 0:
-            weights = self._weights(ratios[: self.final_order], t, s, lambda ratio: ratio)
-        else:
-            weights = self._weights(ratios[: self.order], t, s, self._coordinate)
-        return LinearMove(t, *quantity.scales(t), quantity.carry(t, s), weights)
+        ratios = np.array([min(float(level.ratio), _FARTHEST) for level in levels])
+        angles = [math.atan2(level.sigma, level.alpha * self.sigma_data) for level in levels]
+        moves, before = [], np.zeros(len(levels) - 1)
+        for i, (t, s) in enumerate(itertools.pairwise(levels)):
+            parts = [self._integral(ratios, angles, j, i) for j in range(max(0, i - self.revisions), i + 1)]
+            weights = (np.sum(parts, axis=0) - before)[max(0, i + 1 - self.kept) : i + 1]
+            before = np.sum(parts[-self.revisions :], axis=0) if self.revisions else before
+            scaled = math.hypot(s.alpha * self.sigma_data, s.sigma) * weights[::-1]
+            moves.append(LinearMove(t, *quantity.scales(t), quantity.carry(t, s), tuple(scaled.tolist())))
+        return moves
+
+    def _integral(self, ratios: np.ndarray, angles: Sequence[float], interval: int, newest: int) -> np.ndarray:
+        """∫ F dφ over one interval by the values up to the newest: a weight for each value that there will be."""
+        order, coordinate = self.revision_order, self._coordinate
+        if interval == newest:
+            order, coordinate = (self.final_order, _itself) if ratios[newest + 1] == 0 else (self.order, coordinate)
+        known = np.arange(newest, max(-1, newest - order), -1)
+        row = np.zeros(len(ratios) - 1)
+        row[known] = _integrals(
+            coordinate(ratios[known]),
+            angles[interval],
+            angles[interval + 1],
+            lambda angle: coordinate(self.sigma_data * np.tan(angle)),
+        )
+        return row
 
     def _coordinate(self, ratio: np.ndarray) -> np.ndarray:
         return shifted(ratio, self.offset, self.power)
 
-    def _weights(self, ratios: np.ndarray, t: Level, s: Level, coordinate: Coordinate) -> tuple[float, ...]:
-        """√D_s ∫ ℓ_j dφ from φ_s to φ_t by Gauss-Legendre quadrature; the first by the exact sum of all."""
-        top, bottom = (math.atan2(level.sigma, level.alpha * self.sigma_data) for level in (t, s))
-        angle = bottom + (top - bottom) / 2 * (_NODES + 1)
-        points, nodes = coordinate(self.sigma_data * np.tan(angle)), coordinate(ratios)
-        root = math.hypot(s.alpha * self.sigma_data, s.sigma)
-        mass = root * (top - bottom) / 2 * _WEIGHTS
-        others = []
-        for j in range(1, len(nodes)):
-            rest = np.delete(nodes, j)
-            others.append(float(mass @ np.prod((points[:, None] - rest) / (nodes[j] - rest), axis=1)))
-        return (root * (top - bottom) - math.fsum(others), *others)
-
     def __call__(
         self, denoiser: Denoiser, x: Tensor, move: LinearMove, memory: tuple[Tensor, ...] | None, draws: Draws, /
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        return apply_linear(denoiser, x, move, memory, draws, self.order)
+        return apply_linear(denoiser, x, move, memory, draws, self.kept)
+
+
+def _itself(ratio: np.ndarray) -> np.ndarray:
+    return ratio
+
+
+def _integrals(nodes: np.ndarray, top: float, bottom: float, coordinate: Coordinate) -> np.ndarray:
+    """∫ ℓ_j dφ from `bottom` to `top` by Gauss-Legendre quadrature; the first by the exact sum of all."""
+    half = (top - bottom) / 2
+    away = coordinate(bottom + half * (_NODES + 1))[:, None] - nodes  # (points, nodes), never 0: nodes end intervals
+    between = nodes[:, None] - nodes
+    np.fill_diagonal(between, 1.0)
+    found = half * _WEIGHTS @ (away.prod(1, keepdims=True) / away / between.prod(1))
+    found[0] = top - bottom - math.fsum(found[1:])
+    return found

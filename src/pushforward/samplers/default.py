@@ -4,9 +4,18 @@ Probability flow by `BalancedMultistep`, one evaluation per step. With s the dat
 evaluations, nodes are uniform in (1 + (c/ρ)^p)^{−1/(3p)} from t_max down to ρ = max(ρ_min, 5 s/n²), F is interpolated
 in (1 + d/ρ)^{−1/2}, and one step more goes to clean data by extrapolation in ρ. The offset c spends one evaluation,
 not several, where ρ is far above the data; the power 3 makes the steps short where modes part and single samples go
-astray; the end follows the step: with few of them, a last gap costs less than the nodes to fill it would. The more
-steps, the higher the order; then what sends a sample astray are the first steps, which are of low order, and an onset
-p below 1 makes them shorter.
+astray; the end follows the step: with few of them, a last gap costs less than the nodes to fill it would.
+
+From ten evaluations on the intervals are revised as the next two values come. Of what sends a sample to another mode
+most is the error of extrapolation where modes part. A higher order alone makes it smaller there and then is unstable
+below the data's scale, where log ρ falls by 0.3 to 1 per step and directions of small deviation decay as fast; a
+predictor of order 3 or 4 is stable, and its revisions have the higher order on values from both sides. Below ten the
+revisions rest on too few values.
+
+The constants were chosen on 131,072 starts for each of the two targets of benchmarks/accuracy, which its own starts are
+not among, and judged on six other mixtures of 2 to 100 dimensions and 8 to 150 modes: the starts that coarser solvers
+send astray count by their share, so that some hundreds of them decide, not a few. Against the same rule without
+revisions (order 4 to 6) they make the RMS error 0.5 to 0.9 of what it was from 15 evaluations on, on all eight.
 """
 
 from __future__ import annotations
@@ -38,12 +47,14 @@ class _Rule(NamedTuple):
     """Offsets are in units of the data's standard deviation."""
 
     order: int
+    revisions: int
+    revision_order: int
     grid_offset: float
     onset: float
     offset: float
 
 
-_RULES = {75: _Rule(6, 5.0, 0.7, 2.0), 25: _Rule(5, 5.0, 0.8, 2.0), 1: _Rule(4, 6.0, 1.0, 4.0)}
+_RULES = {15: _Rule(4, 2, 6, 5.0, 1.25, 3.0), 10: _Rule(3, 2, 5, 4.0, 1.25, 3.0), 1: _Rule(4, 0, 6, 6.0, 1.0, 4.0)}
 """The least number of evaluations, from many to few -> what is best from there on."""
 
 
@@ -83,10 +94,15 @@ def default_sampler(path: GaussianPath, evaluations: int, sigma_data: float = _U
         raise UserError(f"sampling takes at least one evaluation of the network; got {evaluations}")
     rule = next(rule for least, rule in _RULES.items() if evaluations >= least)
     end = _END * sigma_data / evaluations**2
-    return Sampler(
-        BalancedMultistep(rule.order, sigma_data, rule.offset * sigma_data, power=_POWER),
-        ShiftedLogGrid(rule.grid_offset * sigma_data, end, _GRID_POWER, rule.onset),
+    step = BalancedMultistep(
+        rule.order,
+        sigma_data,
+        rule.offset * sigma_data,
+        power=_POWER,
+        revisions=rule.revisions,
+        revision_order=rule.revision_order,
     )
+    return Sampler(step, ShiftedLogGrid(rule.grid_offset * sigma_data, end, _GRID_POWER, rule.onset))
 
 
 def deviation(denoiser: Denoiser) -> float:

@@ -81,6 +81,7 @@ DETERMINISTIC = (
     Solver("UniPC-3", UniPC(3), 4, "T20", 0.3),
     Solver("Adams–Bashforth 4 on F", Multistep(4, BalancedQuantity()), 4, "T20", 0.3),
     Solver("the default's rule", BalancedMultistep(4, 0.9, 14.0), 4, "T20", 0.3),
+    Solver("the default's rule, revised", BalancedMultistep(4, 0.9, 14.0, revisions=2), 5, "T20", 0.3),
     Solver("Heun in σ/α (EDM)", Heun(), 2, "T17"),
     Solver("Euler in t", FlowEuler, 1, "T16", grid=Uniform(to_clean=False), counts=(192, 384)),
     Solver("midpoint in t", FlowMidpoint, 2, "T16", grid=Uniform(to_clean=False), counts=(192, 384)),
