@@ -133,6 +133,23 @@ def test_log_determinant_is_that_of_the_jacobian_and_the_inverse_goes_back(name,
         assert torch.allclose(bijection.pull(y), back, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", sorted(CASES))
+@settings(max_examples=6)
+@given(d=st.integers(1, 9), batch=st.integers(1, 5), c=st.integers(0, 3), seed=st.integers(0, 99))
+def test_single_precision_agrees_with_double_and_comes_back(name, d, batch, c, seed):
+    exact, bijection = made(name, d, c, batch), made(name, d, c, batch, torch.float32)
+    x = numbers(seed, batch, d)
+    y, log_det = bijection.forward(x.float())
+    truth, exact_log_det = exact.forward(x)
+    size = torch.maximum(x.abs().amax(1), truth.abs().amax(1)).clamp(min=1)
+    shrink = _shrink(exact, x)
+    assert ((y - truth).abs().amax(1) <= 1e-4 * size).all()
+    assert ((log_det - exact_log_det).abs() <= 1e-4 * (1 + exact_log_det.abs()) * shrink).all()
+    back, log_det_back = bijection.inverse(y)
+    assert ((back - x).abs().amax(1) <= 1e-4 * size * shrink).all()
+    assert ((log_det + log_det_back).abs() <= 1e-4 * (1 + log_det.abs()) * shrink).all()
+
+
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-9), (torch.float32, 1e-4)])
 @pytest.mark.parametrize("name", sorted(set(CASES) - BOUNDED))
 def test_extreme_inputs_come_back(name, dtype, tolerance):

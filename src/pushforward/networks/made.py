@@ -35,15 +35,16 @@ class ColumnLinear(nn.Module):
 
 
 class MaskedLinear(ColumnLinear):
-    """(M ⊙ W) h + b, with M[i, j] = 1 where unit i may see unit j. Starts as wide as units that see so few should."""
+    """(M ⊙ W) h + b, with M[i, j] = 1 where unit i may see unit j.
+
+    Starts as wide as if every unit saw all: units that see few are then quiet at first. Widened to what they see, they
+    learn faster and fit noise.
+    """
 
     mask: Tensor
 
     def __init__(self, sees: Tensor, *, scale: float = 1.0) -> None:
-        super().__init__(sees.shape[1], sees.shape[0], scale=scale * math.sqrt(max(sees.shape[1], 1)))
-        few = sees.sum(1, keepdim=True).clamp(min=1).rsqrt().to(self.weight)
-        self.weight.data.mul_(few)
-        self.bias.data.mul_(few)
+        super().__init__(sees.shape[1], sees.shape[0], scale=scale)
         self.register_buffer("mask", sees.to(self.weight.dtype), persistent=False)
 
     def forward(self, h: Tensor) -> Tensor:
