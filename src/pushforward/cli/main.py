@@ -22,7 +22,7 @@ from pushforward.errors import PushforwardError
 
 _HELP = """Generative models of your own data: train once, then sample, evaluate and report.
 
-DATA is `digits` (built in), a folder of images, or a .npy, .npz, .csv, .tsv or .parquet file.
+DATA is `digits` (built in), a folder of images, or a .npy, .npz, .csv, .tsv, .parquet, .h5, .nii or .dcm file.
 RUN is the folder that training has written."""
 
 _EPILOGUE = """Examples:

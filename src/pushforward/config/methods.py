@@ -25,9 +25,6 @@ class NamedMethod:
 def _usual(likelihood: Likelihood) -> Method:
     from pushforward import inverse
 
-    if isinstance(likelihood, inverse.Gaussian):
-        # A trained network's derivative is no covariance, which moment matching takes it for: single draws fly off.
-        return inverse.Guidance(inverse.PiGDM())
     return inverse.usual_method(likelihood)
 
 
@@ -51,7 +48,7 @@ def _own(name: str) -> Callable[[Likelihood], Method]:
 
 
 METHODS: dict[str, NamedMethod] = {
-    "default": NamedMethod("pseudo-inverse guidance, for other than Gaussian noise the proximal rule", _usual, 50),
+    "default": NamedMethod("moment matching; pigdm if not linear, proximal if not Gaussian", _usual, 50),
     "mmps": NamedMethod("moment matching; exact for Gaussian data", _rule("MMPS"), 50),
     "pigdm": NamedMethod("pseudo-inverse guidance", _rule("PiGDM"), 50),
     "tmpd": NamedMethod("moment projection, a diagonal covariance", _rule("TMPD"), 50),

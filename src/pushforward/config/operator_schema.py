@@ -9,6 +9,8 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
 from pushforward.config.sections import PositiveInt, Section
 
 Side = Annotated[int, Field(gt=0, le=1 << 14)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Line = Annotated[tuple[Number, ...], Field(min_length=1, max_length=1 << 14)]
 
 
 class IdentityOperator(Section):
@@ -21,7 +23,9 @@ class MaskOperator(Section):
     """Some of the values: exactly one of `file`, `keep` and `hidden`."""
 
     kind: Literal["mask"] = "mask"
-    file: str | None = Field(None, description="a .npy or an image: what is not 0 is measured")
+    file: str | None = Field(
+        None, description="a .npy or an image: what is not 0 is measured; (items, C, H, W) for one mask per item"
+    )
     keep: Annotated[float, Field(gt=0, lt=1)] | None = Field(None, description="this share of the places, at random")
     hidden: tuple[NonNegativeInt, NonNegativeInt, Side, Side] | None = Field(
         None, description="top, left, height, width of what is not seen"
@@ -36,8 +40,19 @@ class BlurOperator(Section):
     kernel: Literal["gaussian", "box"] = "gaussian"
     size: Side = Field(5, description="of the kernel in pixels")
     width: PositiveFloat = Field(1.0, description="deviation of a gaussian kernel in pixels")
-    file: str | None = Field(None, description="a .npy with a kernel of your own")
+    file: str | None = Field(
+        None, description="a .npy with a kernel (h, w) or (C, h, w), or (items, C, h, w) for one per item"
+    )
     boundary: Literal["periodic", "zero"] = "periodic"
+
+
+class SeparableBlurOperator(Section):
+    """A blur that is a product of one along columns and one along rows, zero beyond the image."""
+
+    kind: Literal["separable-blur"] = "separable-blur"
+    down: Line = Field(description="the kernel along a column")
+    across: Line | None = Field(None, description="the kernel along a row [as down]")
+    boundary: Literal["periodic", "zero"] = "zero"
 
 
 class PoolOperator(Section):
@@ -58,6 +73,15 @@ class GreyOperator(Section):
     """Brightness of a colour image: colourisation."""
 
     kind: Literal["grey"] = "grey"
+
+
+class ColourOperator(Section):
+    """A mix of the channels by a matrix."""
+
+    kind: Literal["colour"] = "colour"
+    matrix: Annotated[tuple[Line, ...], Field(min_length=1, max_length=64)] = Field(
+        description="one row per channel that is measured"
+    )
 
 
 class HadamardOperator(Section):
@@ -83,14 +107,56 @@ class TomographyOperator(Section):
     beam: Literal["parallel", "fan"] = "parallel"
 
 
-class FourierOperator(Section):
-    """Some lines of the Fourier transform: MRI of real images."""
+class TransmissionOperator(Section):
+    """Photons that pass from several sides: CT with counts, for noise of kind poisson."""
 
-    kind: Literal["mri"] = "mri"
-    file: str | None = Field(None, description="a .npy mask of k-space, centred; in place of the lines below")
+    kind: Literal["transmission"] = "transmission"
+    views: PositiveInt = 30
+    beam: Literal["parallel", "fan"] = "parallel"
+    photons: PositiveFloat = Field(1e4, description="per ray that meets nothing")
+    density: PositiveFloat = Field(1.0, description="attenuation per pixel of a value of 1 in the data's units")
+
+
+class SpectrumOperator(Section):
+    """The whole Fourier transform, unitary, zero frequency in the middle."""
+
+    kind: Literal["fourier"] = "fourier"
+
+
+class LinesSection(Section):
+    """Which lines of k-space are measured."""
+
+    file: str | None = Field(
+        None,
+        description="a .npy mask of k-space, centred, in place of the lines below; `measured`: as the measurement "
+        "says, or where it is not 0",
+    )
     acceleration: PositiveFloat = Field(4.0, description="one of so many lines is measured")
     centre: Annotated[float, Field(ge=0, le=1)] = Field(0.08, description="share of lines around zero, all measured")
     seed: NonNegativeInt = 0
+
+
+class FourierOperator(LinesSection):
+    """Some lines of the Fourier transform: MRI by one coil, of real images or of real and imaginary part."""
+
+    kind: Literal["mri"] = "mri"
+
+
+class SenseOperator(LinesSection):
+    """Some lines of the Fourier transforms of what several coils see: SENSE."""
+
+    kind: Literal["sense"] = "sense"
+    maps: str = Field(
+        "estimated", description="a .npy of complex maps (coils, H, W), one set per item before them; or `estimated`"
+    )
+    calibration: Side = Field(24, description="lines in the middle, all measured, that maps are estimated from")
+
+
+class ScaleOperator(Section):
+    """A factor: from the units of the data to those of the measurement."""
+
+    kind: Literal["scale"] = "scale"
+    factor: Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class ClipOperator(Section):
@@ -110,6 +176,15 @@ class QuantiseOperator(Section):
     high: float
 
 
+class JPEGOperator(Section):
+    """What JPEG keeps of a picture."""
+
+    kind: Literal["jpeg"] = "jpeg"
+    quality: Annotated[int, Field(ge=1, le=100)]
+    low: float = 0.0
+    high: float = 255.0
+
+
 class MagnitudeOperator(Section):
     """Magnitudes of the Fourier transform: phase retrieval."""
 
@@ -120,15 +195,22 @@ OperatorSection = Annotated[
     IdentityOperator
     | MaskOperator
     | BlurOperator
+    | SeparableBlurOperator
     | PoolOperator
     | BicubicOperator
     | GreyOperator
+    | ColourOperator
     | HadamardOperator
     | MatrixOperator
     | TomographyOperator
+    | TransmissionOperator
+    | SpectrumOperator
     | FourierOperator
+    | SenseOperator
+    | ScaleOperator
     | ClipOperator
     | QuantiseOperator
+    | JPEGOperator
     | MagnitudeOperator,
     Field(discriminator="kind"),
 ]
@@ -138,7 +220,9 @@ class NoiseSection(Section):
     """What was added to the measurement, in its own units."""
 
     kind: Literal["gaussian", "poisson", "laplace"] = "gaussian"
-    sigma: NonNegativeFloat = Field(0.0, description="deviation (gaussian) or scale (laplace) of the noise")
+    sigma: NonNegativeFloat | Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1)] = Field(
+        0.0, description="deviation (gaussian) or scale (laplace) of the noise; a list has one for each item"
+    )
     peak: PositiveFloat = Field(1.0, description="poisson: counts per unit of the measurement")
 
 

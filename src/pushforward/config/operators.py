@@ -11,37 +11,44 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from pushforward.config.mri_operators import as_complex, several_coils, single_coil, spectrum
+from pushforward.config.operator_files import Source, image
 from pushforward.config.operator_schema import (
     BicubicOperator,
     BlurOperator,
-    FourierOperator,
+    ColourOperator,
     GreyOperator,
     MagnitudeOperator,
     MaskOperator,
     MatrixOperator,
     MeasurementConfig,
     NoiseSection,
-    OperatorSection,
     PoolOperator,
+    SeparableBlurOperator,
     TomographyOperator,
+    TransmissionOperator,
 )
 from pushforward.config.read import read_toml
+from pushforward.data.measured import Measured
 from pushforward.errors import UserError
 from pushforward.inverse import (
+    JPEG,
     AveragePool,
     Blur,
     Clip,
+    ColourMix,
     Fourier,
     Gaussian,
     Identity,
     Laplace,
+    LinearOperator,
     Magnitude,
     Mask,
     Matrix,
     Operator,
     Poisson,
     Quantise,
-    RealAsComplex,
+    Transmission,
     ZeroBlur,
     bicubic,
     compose,
@@ -50,7 +57,7 @@ from pushforward.inverse import (
     gaussian_kernel,
     grey,
     parallel,
-    subsampled_fourier,
+    separable_blur,
 )
 from pushforward.inverse.likelihoods.likelihood import Measurement
 from pushforward.numerics.random import Draws
@@ -69,28 +76,32 @@ def read_measurement(path: Path) -> MeasurementConfig:
         raise UserError(f"{path}: {where}: {message[0].lower()}{message[1:]}") from None
 
 
-def build_operator(config: MeasurementConfig, shape: Shape, folder: Path) -> Operator:
+def build_operator(config: MeasurementConfig, shape: Shape, folder: Path, measured: Measured | None = None) -> Operator:
     """What acts on items of `shape`, (C, H, W) or (D,), the first operator first; files are looked for in `folder`.
 
-    Raises UserError where an operator does not fit what it is given.
+    `measured` is the measurement, for operators that take a mask or coil maps from it. Raises UserError where an
+    operator does not fit what it is given.
     """
     whole: Operator = Identity()
     for section in config.operators:
         before = shape if isinstance(whole, Identity) else whole.y_shape(shape)
-        whole = compose(_operator(section, before, folder), whole)
+        whole = compose(_BUILDERS[section.kind](section, before, Source(folder, measured)), whole)
     whole.y_shape(shape)  # now, with a sentence, rather than in the middle of sampling
     return whole
 
 
 def build_likelihood(noise: NoiseSection, operator: Operator, y: Tensor) -> Measurement:
     """The likelihood of measurements y (N, …), or (1, …) for all items, in the units of the operator."""
+    sigma = noise.sigma if isinstance(noise.sigma, float) else torch.tensor(noise.sigma, dtype=torch.float64)
     match noise.kind:
         case "poisson":
             return Poisson(operator, y, noise.peak)
         case "laplace":
-            return Laplace(operator, y, noise.sigma)
+            if not isinstance(sigma, float):
+                raise UserError("noise of kind laplace has one scale for all items, and sigma is a list")
+            return Laplace(operator, y, sigma)
         case "gaussian":
-            return Gaussian(operator, y, noise.sigma)
+            return Gaussian(operator, y, sigma.to(y.device) if isinstance(sigma, Tensor) else sigma)
 
 
 def simulated(noise: NoiseSection, operator: Operator, x: Tensor, draws: Draws) -> Tensor:
@@ -105,59 +116,47 @@ def _without_noise(noise: NoiseSection, clean: Tensor) -> Tensor:
     return torch.zeros_like(clean) if noise.kind == "poisson" else clean
 
 
-def _operator(section: OperatorSection, shape: Shape, folder: Path) -> Operator:
-    build = _BUILDERS[section.kind]
-    return build(section, shape, folder)
+def _grey(section: GreyOperator, shape: Shape, source: Source) -> Operator:
+    return grey(image(section.kind, shape)[0])
 
 
-def _grey(section: GreyOperator, shape: Shape, folder: Path) -> Operator:
-    return grey(_image(section.kind, shape)[0])
-
-
-def _pool(section: PoolOperator, shape: Shape, folder: Path) -> Operator:
-    _image(section.kind, shape)
+def _pool(section: PoolOperator, shape: Shape, source: Source) -> Operator:
+    image(section.kind, shape)
     return AveragePool(section.factor)
 
 
-def _bicubic(section: BicubicOperator, shape: Shape, folder: Path) -> Operator:
-    _, height, width = _image(section.kind, shape)
+def _bicubic(section: BicubicOperator, shape: Shape, source: Source) -> Operator:
+    _, height, width = image(section.kind, shape)
     return bicubic((height, width), section.factor)
 
 
-def _tomography(section: TomographyOperator, shape: Shape, folder: Path) -> Operator:
-    _, height, width = _image(section.kind, shape)
+def _tomography(section: TomographyOperator, shape: Shape, source: Source) -> Operator:
+    return _radon(section, shape)
+
+
+def _radon(section: TomographyOperator | TransmissionOperator, shape: Shape) -> LinearOperator:
+    _, height, width = image(section.kind, shape)
     if height != width:
-        raise UserError(f"kind = ct needs square images, and these are {height}×{width}")
+        raise UserError(f"kind = {section.kind} needs square images, and these are {height}×{width}")
     return (parallel if section.beam == "parallel" else fan)(height, section.views)
 
 
-def _mri(section: FourierOperator, shape: Shape, folder: Path) -> Operator:
-    _, height, width = _image(section.kind, shape)
-    return compose(subsampled_fourier(_lines(section, (height, width), folder)), RealAsComplex())
+def _magnitude(section: MagnitudeOperator, shape: Shape, source: Source) -> Operator:
+    image(section.kind, shape)
+    return Magnitude(Fourier() @ as_complex(shape))
 
 
-def _magnitude(section: MagnitudeOperator, shape: Shape, folder: Path) -> Operator:
-    _image(section.kind, shape)
-    return Magnitude(Fourier() @ RealAsComplex())
+def _kept(section: MaskOperator, shape: Shape, source: Source) -> Operator:
+    return Mask(_mask(section, shape, source))
 
 
-def _kept(section: MaskOperator, shape: Shape, folder: Path) -> Operator:
-    return Mask(_mask(section, shape, folder))
-
-
-def _image(kind: str, shape: Shape) -> tuple[int, int, int]:
-    if len(shape) != 3:
-        raise UserError(f"kind = {kind} acts on images, and the items here have the shape {shape}")
-    return shape[0], shape[1], shape[2]
-
-
-def _mask(section: MaskOperator, shape: Shape, folder: Path) -> Tensor:
+def _mask(section: MaskOperator, shape: Shape, source: Source) -> Tensor:
     given = [name for name in ("file", "keep", "hidden") if getattr(section, name) is not None]
     if len(given) != 1:
         raise UserError(f"a mask is given by exactly one of file, keep and hidden; got {', '.join(given) or 'none'}")
     places = shape[1:] if len(shape) == 3 else shape
     if section.file is not None:
-        return torch.from_numpy(_array(folder / section.file) != 0)
+        return source.mask(section.file)
     if section.keep is not None:
         chosen = Draws.of(section.seed, range(1), "mask").uniform(places, torch.float64)[0]
         return chosen < section.keep
@@ -172,19 +171,40 @@ def _mask(section: MaskOperator, shape: Shape, folder: Path) -> Tensor:
     return mask
 
 
-def _blur(section: BlurOperator, shape: Shape, folder: Path) -> Operator:
-    _image(section.kind, shape)
+def _blur(section: BlurOperator, shape: Shape, source: Source) -> Operator:
+    image(section.kind, shape)
     if section.file is not None:
-        kernel = torch.from_numpy(_array(folder / section.file)).float()
-    elif section.kernel == "gaussian":
+        kernel = torch.from_numpy(source.array(section.file)).float()
+        each = kernel.ndim == 4
+        return Blur(kernel, each) if section.boundary == "periodic" else ZeroBlur(kernel, each)
+    if section.kernel == "gaussian":
         kernel = gaussian_kernel(section.size, section.width)
     else:
         kernel = torch.full((section.size, section.size), 1 / section.size**2)
     return Blur(kernel) if section.boundary == "periodic" else ZeroBlur(kernel)
 
 
-def _matrix(section: MatrixOperator, shape: Shape, folder: Path) -> Operator:
-    matrix = torch.from_numpy(_array(folder / section.file)).float()
+def _separable(section: SeparableBlurOperator, shape: Shape, source: Source) -> Operator:
+    _, height, width = image(section.kind, shape)
+    down, across = (torch.tensor(line).double() for line in (section.down, section.across or section.down))
+    return separable_blur(down, across, (height, width), section.boundary == "periodic")
+
+
+def _colour(section: ColourOperator, shape: Shape, source: Source) -> Operator:
+    channels = image(section.kind, shape)[0]
+    if any(len(row) != channels for row in section.matrix):
+        raise UserError(
+            f"kind = colour: items have {channels} channels, and each row of the matrix has as many numbers"
+        )
+    return ColourMix(torch.tensor(section.matrix).double())
+
+
+def _transmission(section: TransmissionOperator, shape: Shape, source: Source) -> Operator:
+    return Transmission(section.density * _radon(section, shape), section.photons)
+
+
+def _matrix(section: MatrixOperator, shape: Shape, source: Source) -> Operator:
+    matrix = torch.from_numpy(source.array(section.file)).float()
     values = int(np.prod(shape))
     if matrix.ndim != 2 or matrix.shape[1] != values:
         raise UserError(
@@ -194,47 +214,26 @@ def _matrix(section: MatrixOperator, shape: Shape, folder: Path) -> Operator:
     return Matrix(matrix, shape=shape)
 
 
-def _lines(section: FourierOperator, size: tuple[int, int], folder: Path) -> Tensor:
-    """Centred mask of k-space (H, W): columns around zero, and others at random."""
-    if section.file is not None:
-        return torch.from_numpy(_array(folder / section.file) != 0)
-    height, width = size
-    wanted = max(1, round(width / section.acceleration))
-    centre = min(wanted, max(1, round(section.centre * width)))
-    order = Draws.of(section.seed, range(1), "lines").uniform((width,), torch.float64)[0]
-    first = (width - centre) // 2
-    order[first : first + centre] = -1.0
-    mask = torch.zeros(width, dtype=torch.bool)
-    mask[order.argsort()[:wanted]] = True
-    return mask.expand(height, width).clone()
-
-
-def _array(path: Path) -> np.ndarray:
-    """A .npy, or an image, as numbers. Raises UserError where it cannot be read."""
-    try:
-        if path.suffix.lower() == ".npy":
-            return np.load(path, allow_pickle=False)
-        from PIL import Image
-
-        with Image.open(path) as image:
-            return np.asarray(image.convert("L"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as a .npy or an image: {error}") from None
-
-
-_BUILDERS: dict[str, Callable[[Any, Shape, Path], Operator]] = {
-    "identity": lambda section, shape, folder: Identity(),
+_BUILDERS: dict[str, Callable[[Any, Shape, Source], Operator]] = {
+    "identity": lambda section, shape, source: Identity(),
     "mask": _kept,
     "blur": _blur,
+    "separable-blur": _separable,
     "average-pool": _pool,
     "bicubic": _bicubic,
     "grey": _grey,
-    "hadamard": lambda section, shape, folder: compressed_sensing(shape, section.count, section.seed),
+    "colour": _colour,
+    "hadamard": lambda section, shape, source: compressed_sensing(shape, section.count, section.seed),
     "matrix": _matrix,
     "ct": _tomography,
-    "mri": _mri,
-    "clip": lambda section, shape, folder: Clip(section.low, section.high),
-    "quantise": lambda section, shape, folder: Quantise(section.levels, section.low, section.high),
+    "transmission": _transmission,
+    "fourier": spectrum,
+    "mri": single_coil,
+    "sense": several_coils,
+    "scale": lambda section, shape, source: section.factor * Identity(),
+    "clip": lambda section, shape, source: Clip(section.low, section.high),
+    "quantise": lambda section, shape, source: Quantise(section.levels, section.low, section.high),
+    "jpeg": lambda section, shape, source: JPEG(section.quality, section.low, section.high),
     "phase-retrieval": _magnitude,
 }
 KINDS = tuple(_BUILDERS)

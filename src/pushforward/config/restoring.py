@@ -17,10 +17,13 @@ from pushforward.config.operator_schema import MeasurementConfig
 from pushforward.config.operators import build_likelihood, build_operator, simulated
 from pushforward.config.rows import Rows, rows_of
 from pushforward.config.run import Run
+from pushforward.data.measured import Measured
 from pushforward.errors import UserError
-from pushforward.inverse import Gaussian, posterior_samples
+from pushforward.inverse import Gaussian, LinearOperator, Measurement, posterior_samples
 from pushforward.inverse.operators.units import Affine
+from pushforward.inverse.solve import dots, squares
 from pushforward.models.generator import Label, Samples
+from pushforward.numerics.broadcast import expand
 from pushforward.numerics.random import Draws
 from pushforward.report.evaluation import EvaluationCounter
 
@@ -30,7 +33,8 @@ class Restored:
     """Draws of the posterior in the user's form, and what they say.
 
     `samples` (S, N, …), `mean` and `deviation` (N, …) are real numbers in the user's units; `estimate` is the mean in
-    the user's own form. `chi2` (N,) is ‖y − A x‖²/(m σ²) of the draws, near 1 where they explain y; None where noise is
+    the user's own form. `back` is A* y, scaled to fit y, of linear operators: what there is to see without a model.
+    `chi2` (N,) is ‖y − A x‖²/(m σ²) of the draws, near 1 where they explain y; None where noise is
     not Gaussian.
     """
 
@@ -38,6 +42,7 @@ class Restored:
     mean: np.ndarray
     deviation: np.ndarray
     estimate: Samples
+    back: np.ndarray | None
     chi2: np.ndarray | None
     evaluations: float
     seconds: float
@@ -71,6 +76,7 @@ def restore(
     guidance: float = 1.0,
     seed: int = 0,
     batch_size: int = 256,
+    mask: np.ndarray | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Restored:
     """Draws of p(x | y) for measurements y (N, …), or one measurement without the axis of items.
@@ -80,6 +86,7 @@ def restore(
         y: in the units of the data, as `simulate` writes it.
         method: a name of `METHODS`; `evaluations` of the network per draw, by default what suits it.
         samples: draws of each.
+        mask: what of y was measured, for operators whose file says `measured`; by default where y is not 0.
         label, guidance: of a conditional model, a class that the items are of and its weight.
 
     Raises:
@@ -88,7 +95,8 @@ def restore(
     """
     generator, entry = run.denoising("restoring"), named_method(method)
     generator.model.eval()
-    operator = build_operator(config, run.format.shape, folder)
+    known = Measured(np.asarray(y), mask=mask)
+    operator = build_operator(config, run.format.shape, folder, known)
     measured = as_items(torch.as_tensor(y), operator.y_shape(run.format.shape))
     items, device = len(measured), generator.model.device
     likelihood = build_likelihood(config.noise, operator, _double(measured).to(device))
@@ -114,7 +122,7 @@ def restore(
 
 
 def _told(
-    run: Run, likelihood: object, drawn: Tensor, labels: Tensor | None, evaluations: float, seconds: float
+    run: Run, likelihood: Measurement, drawn: Tensor, labels: Tensor | None, evaluations: float, seconds: float
 ) -> Restored:
     values = Affine.of(run.format)(drawn.double())
     chi2 = None
@@ -125,7 +133,21 @@ def _told(
         run.format.decode(drawn.mean(0).cpu()), None if labels is None else labels.cpu().numpy(), run.format
     )
     numbers = [part.float().cpu().numpy() for part in (values, values.mean(0), deviation)]
-    return Restored(numbers[0], numbers[1], numbers[2], estimate, chi2, evaluations, seconds)
+    back = back_projected(likelihood, values[0])
+    return Restored(numbers[0], numbers[1], numbers[2], estimate, back, chi2, evaluations, seconds)
+
+
+def back_projected(likelihood: Measurement, like: Tensor) -> np.ndarray | None:
+    """A* y times the factor that brings A A* y nearest to y, for operators that are linear: (N, …), items as `like`."""
+    operator = likelihood.operator
+    if not isinstance(operator, LinearOperator):
+        return None
+    y = likelihood.given(operator(like))
+    back = operator.adjoint(y.expand(len(like), *y.shape[1:]))
+    image = operator(back)
+    size = squares(image)
+    factor = torch.where(size > 0, dots(image, operator.measured(y)) / torch.where(size > 0, size, 1), 0)
+    return (expand(factor, back) * back).float().cpu().numpy()
 
 
 def as_items(y: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -13,7 +13,9 @@ from pushforward.config.sections import MOST, Fraction, PositiveInt, Section
 class DataConfig(Section):
     """Where the data is and how it is divided."""
 
-    source: str = Field("digits", description="`digits`, a folder of images, or a .npy .npz .csv .parquet file")
+    source: str = Field(
+        "digits", description="`digits`, a folder of images, or a .npy .npz .csv .parquet .h5 .nii .dcm file"
+    )
     labels: bool | None = Field(None, description="false ignores the classes that the data has, true insists on them")
     label_column: str | None = Field(None, description="the column of a table that holds the class")
     validation: Fraction | str = Field(0.1, description="share held out for validation, or a source of its own")

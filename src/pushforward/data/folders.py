@@ -13,6 +13,8 @@ import numpy as np
 
 from pushforward.data.arrays import choose_labels
 from pushforward.data.checks import LARGEST, check_count, counted, option
+from pushforward.data.dicom import SUFFIX as DICOM
+from pushforward.data.dicom import read_dicom_folder
 from pushforward.data.labels import in_order
 from pushforward.data.lazy import LazyImages, in_threads
 from pushforward.data.limits import human
@@ -49,7 +51,9 @@ def read_folder(root: Path, reading: Reading) -> Raw:
     Kept in memory where they fit into the limit, decoded again as they are needed otherwise. Raises UserError for an
     empty folder, damaged or oversized files, mixed sizes or modes, and images beside class folders.
     """
-    paths, others = _find(root)
+    paths, scans, others = _find(root)
+    if scans and not paths:
+        return read_dicom_folder(root, scans, reading)
     if not paths:
         raise UserError(_nothing(root, others))
     what = str(root)
@@ -82,9 +86,13 @@ def read_folder(root: Path, reading: Reading) -> Raw:
     )
 
 
-def _find(root: Path) -> tuple[list[Path], Counter[str]]:
-    """Image files in the order of their names, and how many others of each extension; hidden ones are not looked at."""
+def _find(root: Path) -> tuple[list[Path], list[Path], Counter[str]]:
+    """Image files in the order of their names, DICOM files, and how many others there are of each extension.
+
+    Hidden files are not looked at; DICOM files count among the others where there are images.
+    """
     found: list[Path] = []
+    scans: list[Path] = []
     others: Counter[str] = Counter()
     visited = {os.path.realpath(root)}
     for folder, names, files in os.walk(root, followlinks=True):
@@ -95,9 +103,13 @@ def _find(root: Path) -> tuple[list[Path], Counter[str]]:
             suffix = Path(name).suffix.lower()
             if suffix in SUFFIXES:
                 found.append(Path(folder, name))
+            elif suffix == DICOM:
+                scans.append(Path(folder, name))
             else:
                 others[suffix or "no extension"] += 1
-    return sorted(found, key=lambda path: path.relative_to(root).as_posix()), others
+    if found and scans:
+        others[DICOM] += len(scans)
+    return sorted(found, key=lambda path: path.relative_to(root).as_posix()), scans, others
 
 
 def _is_new(folder: Path, visited: set[str]) -> bool:

@@ -22,14 +22,30 @@ _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0
 
 def read_npy(path: Path, reading: Reading) -> Raw:
     """One array. Raises UserError for damaged files, Python objects and arrays over the memory limit."""
+    return read_array(load_npy(path, reading.memory), None, str(path), reading)
+
+
+def load_npy(path: Path, limit: int) -> np.ndarray:
+    """The numbers of a .npy file, of at most `limit` bytes."""
     try:
         with path.open("rb") as file:
-            array = _read(file, str(path), reading.memory)
+            return _read(file, str(path), limit)
     except UserError:
         raise
     except Exception as error:  # the header is parsed text: damaged bytes raise many types
         raise _damaged(str(path), error) from error
-    return read_array(array, None, str(path), reading)
+
+
+def load_npz(path: Path, limit: int) -> dict[str, np.ndarray]:
+    """All arrays of an .npz file by name, of at most `limit` bytes each."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if name.endswith(".npy")]
+            return {name.removesuffix(".npy"): _member(archive, name, f"{path}[{name}]", limit) for name in names}
+    except UserError:
+        raise
+    except Exception as error:  # as above
+        raise _damaged(str(path), error) from error
 
 
 def read_npz(path: Path, reading: Reading) -> Raw:
@@ -37,7 +53,7 @@ def read_npz(path: Path, reading: Reading) -> Raw:
     try:
         with zipfile.ZipFile(path) as archive:
             names = {name.removesuffix(".npy"): name for name in archive.namelist() if name.endswith(".npy")}
-            chosen, labelled = _choose(path, tuple(names))
+            chosen, labelled = choose_names(path, tuple(names))
             values = _member(archive, names[chosen], f"{path}[{chosen}]", reading.memory)
             labels = None
             if labelled is not None and reading.labels is not False:
@@ -49,7 +65,8 @@ def read_npz(path: Path, reading: Reading) -> Raw:
     return read_array(values, labels, f"{path}[{chosen}]", reading)
 
 
-def _choose(path: Path, names: tuple[str, ...]) -> tuple[str, str | None]:
+def choose_names(path: Path, names: tuple[str, ...]) -> tuple[str, str | None]:
+    """Of the names in a file, those of values and labels. Raises UserError where it is not plain which they are."""
     labelled = next((key for key in LABEL_KEYS if key in names), None)
     others = [name for name in names if name != labelled]
     chosen = next((key for key in VALUE_KEYS if key in others), others[0] if len(others) == 1 else None)

@@ -14,8 +14,11 @@ from PIL import Image
 
 from pushforward.data.atomic import check_free, write_file, write_folder
 from pushforward.data.columns import Columns
+from pushforward.data.extras import optional_package
 from pushforward.data.format import Format
+from pushforward.data.hdf5 import write_h5
 from pushforward.data.labels import Labels
+from pushforward.data.nifti import is_nifti, write_nifti
 from pushforward.data.parquet import pyarrow_parquet
 from pushforward.data.pixels import Layout, Pixels
 from pushforward.errors import UserError
@@ -28,7 +31,8 @@ def save_samples(values: np.ndarray, labels: np.ndarray | None, form: Format, pa
     """Write items (N, *item_shape) in the user's form, with class indices (N,) or None, atomically.
 
     `.png` is a grid, a name without extension a folder of PNG files (with one sub-folder per class where there are
-    labels), `.npz` holds x and y, `.npy` the values, `.csv`, `.tsv` and `.parquet` a table. 16-bit grey stays 16-bit.
+    labels), `.npz` and `.h5` hold x and y, `.npy` the values, `.nii` and `.nii.gz` slices of a volume, `.csv`, `.tsv`
+    and `.parquet` a table. 16-bit grey stays 16-bit.
     Raises UserError where the name does not fit the data.
     """
     path, values = Path(path).expanduser(), np.asarray(values)
@@ -43,14 +47,14 @@ def save_samples(values: np.ndarray, labels: np.ndarray | None, form: Format, pa
     if _is_folder(path):
         write_folder(path, partial(_write_images, values, labels, form))
     else:
-        write_file(path, partial(_WRITERS[path.suffix.lower()], values, labels, form))
+        write_file(path, partial(_WRITERS[_suffix(path)], values, labels, form))
     return path
 
 
 def check_name(path: str | Path, form: Format) -> None:
     """Raise UserError where samples of this form cannot be written under this name: best before they are drawn."""
     path = Path(path).expanduser()
-    suffix, images = path.suffix.lower(), isinstance(form.coding, Pixels)
+    suffix, images = _suffix(path), isinstance(form.coding, Pixels)
     if _is_folder(path):
         check_free(path)
     elif suffix not in _WRITERS:
@@ -63,8 +67,20 @@ def check_name(path: str | Path, form: Format) -> None:
         )
     if images and suffix in _TABLES and not _is_folder(path):
         raise UserError(f"{path} asks for a table, and the samples are images: use .png, .npz, .npy or a folder.")
+    if suffix in _VOLUMES and (not images or form.shape[0] != 1):
+        raise UserError(
+            f"{path} asks for a volume of grey slices, and the samples are no grey images: use .npz or .npy."
+        )
     if suffix == ".parquet":
         pyarrow_parquet()
+    elif suffix in _VOLUMES:
+        optional_package("nibabel", "NIfTI files (.nii)", "mri")
+    elif suffix in (".h5", ".hdf5"):
+        optional_package("h5py", "HDF5 files (.h5)", "hdf5")
+
+
+def _suffix(path: Path) -> str:
+    return ".nii.gz" if is_nifti(path) and path.suffix.lower() == ".gz" else path.suffix.lower()
 
 
 def _is_folder(path: Path) -> bool:
@@ -135,14 +151,26 @@ def _safe(name: str) -> str:
     return kept if kept.strip(". ") else f"class_{kept.replace('.', '_')}"
 
 
-def _write_npz(values: np.ndarray, labels: np.ndarray | None, form: Format, path: Path) -> None:
+def _named(values: np.ndarray, labels: np.ndarray | None, form: Format) -> dict[str, Any]:
     arrays: dict[str, Any] = {"x": values}
     if labels is not None and form.labels is not None:
         arrays["y"] = form.labels.decode(labels)
     if form.columns is not None:
         arrays["columns"] = np.array(form.columns)
+    return arrays
+
+
+def _write_npz(values: np.ndarray, labels: np.ndarray | None, form: Format, path: Path) -> None:
     with path.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, **_named(values, labels, form))
+
+
+def _write_hdf5(values: np.ndarray, labels: np.ndarray | None, form: Format, path: Path) -> None:
+    write_h5(path, _named(values, labels, form))
+
+
+def _write_volume(values: np.ndarray, labels: np.ndarray | None, form: Format, path: Path, name: str) -> None:
+    write_nifti(values.reshape(len(values), *form.shape[1:]), path, name=name)
 
 
 def _write_npy(values: np.ndarray, labels: np.ndarray | None, form: Format, path: Path) -> None:
@@ -196,5 +224,10 @@ _WRITERS: dict[str, Callable[[np.ndarray, np.ndarray | None, Format, Path], None
     ".csv": partial(_write_text, delimiter=","),
     ".tsv": partial(_write_text, delimiter="\t"),
     ".parquet": _write_parquet,
+    ".h5": _write_hdf5,
+    ".hdf5": _write_hdf5,
+    ".nii": partial(_write_volume, name=".nii"),
+    ".nii.gz": partial(_write_volume, name=".nii.gz"),
 }
+_VOLUMES = (".nii", ".nii.gz")
 _TABLES = (".csv", ".tsv", ".parquet")

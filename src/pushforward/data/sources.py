@@ -15,8 +15,11 @@ from pushforward.data.arrays import read_array
 from pushforward.data.assemble import Part, assemble
 from pushforward.data.builtin import BUILTIN
 from pushforward.data.dataset import Dataset
+from pushforward.data.dicom import read_dicom
 from pushforward.data.folders import read_folder
+from pushforward.data.hdf5 import read_h5
 from pushforward.data.limits import default_limit
+from pushforward.data.nifti import read_nifti
 from pushforward.data.npz import read_npy, read_npz
 from pushforward.data.parquet import read_parquet
 from pushforward.data.picture import Opening
@@ -34,6 +37,11 @@ READERS: dict[str, Callable[[Path, Reading], Raw]] = {
     ".csv": read_csv,
     ".tsv": read_csv,
     ".parquet": read_parquet,
+    ".h5": read_h5,
+    ".hdf5": read_h5,
+    ".nii": read_nifti,
+    ".nii.gz": read_nifti,
+    ".dcm": read_dicom,
 }
 _VALIDATION = ("validation", "valid", "val")
 _MODES = (None, "L", "RGB", "RGBA")
@@ -53,7 +61,9 @@ def load(
     max_pixels: int = 1 << 26,
     memory_limit: int | None = None,
 ) -> Dataset:
-    """Load, check and split data: `digits`, .npy, .npz, .csv, .tsv, .parquet, a folder of images, or arrays.
+    """Load, check and split data: `digits`, .npy, .npz, .csv, .tsv, .parquet, .h5, .nii, .dcm, a folder, or arrays.
+
+    A folder holds images, or DICOM files; HDF5, NIfTI and DICOM need extras (`hdf5`, `mri`).
 
     `labels` are one class per item (False ignores those of the source), `label_column` names them in a table.
     `validation` and `test` are shares to hold out (stratified where there are labels) or sources of their own;
@@ -92,7 +102,7 @@ def _origin(given: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def _check_meant(source: Source, label_column: str | None, mode: str | None) -> None:
     """What would change nothing is a misunderstanding."""
-    suffix = Path(source).suffix.lower() if isinstance(source, str | Path) else ""
+    suffix = extension(Path(source)) if isinstance(source, str | Path) else ""
     if label_column is not None and suffix not in (".csv", ".tsv", ".parquet"):
         raise UserError(
             f"label_column={label_column!r} was given with {_called(source)}, and columns are named in tables alone: "
@@ -126,13 +136,19 @@ def read(source: Source, reading: Reading) -> Raw:
 def _read_path(path: Path, reading: Reading) -> Raw:
     if path.is_dir():
         return read_folder(path, reading)
-    reader = READERS.get(path.suffix.lower())
+    reader = READERS.get(extension(path))
     if reader is None:
         raise UserError(
             f"{path} ends in {path.suffix or 'nothing'}, and {', '.join(READERS)} or a folder of images was expected: "
             "convert it to one of these."
         )
     return reader(path, reading)
+
+
+def extension(path: Path) -> str:
+    """What a name ends in, in small letters: .nii.gz is one extension."""
+    name = path.name.lower()
+    return ".nii.gz" if name.endswith(".nii.gz") else path.suffix.lower()
 
 
 def _located(source: str | Path) -> Path:

@@ -20,6 +20,11 @@ def expand(scalar: Scalar, like: Tensor) -> Scalar:
     return scalar.reshape(scalar.shape + (1,) * (like.ndim - scalar.ndim)) if scalar.ndim else scalar
 
 
+def choose(mask: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """Items (B, …) of `first` where the mask (B,) says so, of `second` elsewhere."""
+    return torch.where(mask.reshape(-1, *[1] * (first.ndim - 1)), first, second)
+
+
 def sum_per_sample(x: Tensor) -> Tensor:
     """Σ over everything but the batch: (B, …) -> (B,)."""
     return x.flatten(1).sum(1) if x.ndim > 1 else x

@@ -73,12 +73,16 @@ def sense(maps: Tensor, mask: Tensor, centred: bool = True) -> LinearOperator:
     return Mask(mask) @ Fourier(centred) @ Coils(maps)
 
 
-def estimate_maps(kspace: Tensor, calibration: int = 24, patch: int = 5, threshold: float = 0.02) -> Tensor:
+def estimate_maps(
+    kspace: Tensor, calibration: int = 24, patch: int = 5, threshold: float = 0.02, real: bool = False
+) -> Tensor:
     """Coil maps from the centre of k-space: (B, coils, H, W), centred, to the same shape, Σ|map|² = 1 or 0.
 
     The leading eigenvector of the coils' covariance over a patch around each pixel of the low-resolution images
     (Walsh, Gmitro & Marcellin 2000), its phase that of the strongest coil; zero where the image has less than
-    `threshold` of its largest magnitude. `calibration` central lines must be measured in full.
+    `threshold` of its largest magnitude. `calibration` central lines must be measured in full. With `real`, the maps
+    take up the phase of the low-resolution image as well, so that what they see is real and at least 0: for priors of
+    magnitudes.
     """
     complex_items(kspace, "the estimate of coil maps")
     height, width = kspace.shape[-2:]
@@ -102,6 +106,9 @@ def estimate_maps(kspace: Tensor, calibration: int = 24, patch: int = 5, thresho
     phase = leading[:, strongest : strongest + 1]
     size = phase.abs()
     leading = leading * torch.where(size > 0, phase.conj() / torch.where(size > 0, size, 1), 1)
+    if real:
+        seen = (images * leading.conj()).sum(1, keepdim=True)
+        leading = leading * torch.where(seen.abs() > 0, seen / torch.where(seen.abs() > 0, seen.abs(), 1), 1)
     power = values[..., -1].clamp(min=0).sqrt()[:, None]
     return torch.where(power >= threshold * power.amax((1, 2, 3), keepdim=True), leading, 0)
 

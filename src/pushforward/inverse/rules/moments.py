@@ -16,7 +16,10 @@ from pushforward.inverse.rules.posterior import Correction, per_item
 from pushforward.inverse.rules.tangent import Tangent
 from pushforward.inverse.rules.variance import VarianceLaw
 from pushforward.inverse.solve import dots, squares
-from pushforward.numerics.broadcast import Scalar, expand
+from pushforward.numerics.broadcast import Scalar, choose, expand
+
+_DETOUR = 2.0
+"""Times the measurement's residual, in the norm of the preconditioner, that the first iterate may leave."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,11 @@ class MMPS(Correction):
     at most, or until the residual is below `tolerance`, relative. One iteration is PiGDM with the right length, at its
     price; more are nearer to the formula, which is not always nearer to the posterior. Operators that are not linear
     are linearised at m, without a preconditioner.
+
+    A trained network's derivative is no covariance: of error ε in units of the network's output, it is off by
+    (σ/(α σ_d)) ε at high noise, neither symmetric nor positive, and iterations on it lead anywhere. So an iterate
+    counts only where its residual is smaller than that of all before it (the first may be up to twice the
+    measurement's, as conjugate gradients make detours), and where none counts, the isotropic gain stands.
     """
 
     iterations: int = 1
@@ -57,11 +65,11 @@ class MMPS(Correction):
         found = torch.zeros_like(tangent.mean)
         ready = at.precondition(residual)
         direction, product = ready, dots(residual, ready)
+        kept, lowest = at.isotropic(ready), _DETOUR**2 * product
         for i in range(self.iterations):
             carried = tangent.covariance(at.adjoint(direction), last=i + 1 == self.iterations)
             image = at.noisy(carried, direction)
             curvature = dots(direction, image)
-            # A system that is not definite (a network's derivative is not quite symmetric) stops where it is.
             active = (curvature > 0) & (squares(residual) > bound)
             if not bool(active.any()):
                 break
@@ -70,9 +78,11 @@ class MMPS(Correction):
             residual = residual - expand(rate, residual) * image
             ready = at.precondition(residual)
             previous, product = product, dots(residual, ready)
+            better = active & (product < lowest)
+            kept, lowest = choose(better, found, kept), torch.where(better, product, lowest)
             ratio = torch.where(active, product / torch.where(active, previous, 1), 0)
             direction = ready + expand(ratio, ready) * direction
-        return found
+        return kept
 
 
 class _Linearised:
@@ -89,6 +99,12 @@ class _Linearised:
     def noisy(self, carried: Tensor, direction: Tensor) -> Tensor:
         """A C A* d + σ_y² d, where C A* d is known."""
         return self.operator.jvp(self.mean, carried) + expand(self.noise, direction) * direction
+
+    def isotropic(self, ready: Tensor) -> Tensor:
+        """r² A*(r² A A* + σ_y²)⁻¹ residual, of the residual preconditioned; 0 where the operator is not linear."""
+        if not isinstance(self.operator, LinearOperator):
+            return torch.zeros_like(self.mean)
+        return expand(self.variance, self.mean) * self.operator.adjoint(ready)
 
     def precondition(self, residual: Tensor) -> Tensor:
         operator = self.operator
@@ -121,7 +137,8 @@ class TMPD(Correction):
         operator = gaussian.linear
         residual = gaussian.residual(tangent.mean)
         ones = operator.measured(torch.ones_like(residual))
-        sums = operator(tangent.covariance(operator.adjoint(ones))).real
+        carry = tangent.covariance if self.least is None else tangent.trusted
+        sums = operator(carry(operator.adjoint(ones))).real
         if self.least is not None:
             square = mean_square(operator, tangent.mean, gaussian.count().to(sums))
             floor = self.least * per_item(tangent.variance, sums) * square
@@ -129,4 +146,4 @@ class TMPD(Correction):
         noise = expand(per_item(gaussian.sigma, residual) ** 2, sums)
         total = sums + noise
         weighted = torch.where(total != 0, residual / torch.where(total != 0, total, 1), 0)
-        return tangent.covariance(operator.adjoint(operator.measured(weighted)), last=True)
+        return carry(operator.adjoint(operator.measured(weighted)), True)

@@ -19,9 +19,10 @@ from pushforward.numerics.broadcast import expand
 class PiGDM(Correction):
     """p(x_0 | x_t) ≈ N(m, r_t² I): the correction is (σ²/α) Jᵀ A*(r_t² A A* + σ_y²)⁻¹(y − A m).
 
-    Exact for an isotropic Gaussian prior and its r_t²; for others it errs at high noise, in choosing modes. Where h is
-    not linear, (h†(y) − h†(h(m)))/(r_t² + τ²) takes the place of the gain, τ² the noise of h†(y): no derivative of h is
-    needed. One evaluation and its gradient; without `jacobian`, r_t² in the place of (σ²/α) Jᵀ, no gradient, and about
+    Exact for an isotropic Gaussian prior and its r_t²; for others it errs at high noise, in choosing modes. Where the
+    derivative is no covariance (`Tangent.trusted`), r_t² takes its place. Where h is not linear, (h†(y) −
+    h†(h(m)))/(r_t² + τ²) takes the place of the gain, τ² the noise of h†(y): no derivative of h is needed. One
+    evaluation and its gradient; without `jacobian`, r_t² in the place of (σ²/α) Jᵀ, no gradient, and about
     three times the error. `variance` is by default that of isotropic data of the denoiser's own deviation, where the
     paper assumes deviation 1 (`isotropic_variance(1.0)`): see `PublishedPiGDM` for its sampler.
     """
@@ -42,7 +43,7 @@ class PiGDM(Correction):
 
     def correction(self, tangent: Tangent, likelihood: Likelihood) -> Tensor:
         gain = gaussian_gain(likelihood, tangent)
-        return tangent.covariance(gain, last=True) if self.jacobian else expand(tangent.variance, gain) * gain
+        return tangent.trusted(gain, last=True) if self.jacobian else expand(tangent.variance, gain) * gain
 
 
 def gaussian_gain(likelihood: Likelihood, tangent: Tangent) -> Tensor:

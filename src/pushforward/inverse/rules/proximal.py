@@ -21,7 +21,7 @@ from pushforward.inverse.rules.posterior import Correction, per_item
 from pushforward.inverse.rules.tangent import Tangent
 from pushforward.inverse.rules.variance import VarianceLaw
 from pushforward.inverse.solve import dots, squares
-from pushforward.numerics.broadcast import Scalar, expand, sum_per_sample
+from pushforward.numerics.broadcast import Scalar, choose, expand, sum_per_sample
 
 Energy = Callable[[Tensor], tuple[Tensor, Tensor]]
 """x -> −log p(y | x) (B,), smooth and finite everywhere, and its gradient (B, …)."""
@@ -65,7 +65,7 @@ class Proximal(Correction):
 
     def correction(self, tangent: Tangent, likelihood: Likelihood) -> Tensor:
         gain = pull(likelihood, tangent.mean, tangent.variance, self.iterations)
-        return tangent.covariance(gain, last=True) if self.jacobian else expand(tangent.variance, gain) * gain
+        return tangent.trusted(gain, last=True) if self.jacobian else expand(tangent.variance, gain) * gain
 
 
 def usual(likelihood: Likelihood) -> Likelihood:
@@ -108,16 +108,12 @@ def proximal_point(energy: Energy, mean: Tensor, variance: Scalar, iterations: i
         # 1/r² bounds the curvature from below where the energy is convex, so steps are never above r².
         longest = torch.where(along > 0, squares(moved) / torch.where(along > 0, along, 1), var)
         step = torch.where(taken, torch.minimum(longest, var), step / 4)
-        x, gradient = (torch.where(_beside(taken, x), a, b) for a, b in ((trial, x), (slope, gradient)))
+        x, gradient = (choose(taken, a, b) for a, b in ((trial, x), (slope, gradient)))
         value = torch.where(taken, new, value)
         better = value < lowest
-        best, lowest = torch.where(_beside(better, x), x, best), torch.where(better, value, lowest)
+        best, lowest = choose(better, x, best), torch.where(better, value, lowest)
         recent = [*recent, value][-_MEMORY:]
     return best
-
-
-def _beside(mask: Tensor, like: Tensor) -> Tensor:
-    return mask.reshape(-1, *[1] * (like.ndim - 1))
 
 
 def _objective(energy: Energy, x: Tensor, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:

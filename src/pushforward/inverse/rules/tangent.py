@@ -7,8 +7,12 @@ from torch import Tensor
 
 from pushforward.denoisers.denoiser import Denoiser
 from pushforward.inverse.rules.variance import VarianceLaw
-from pushforward.numerics.broadcast import Scalar, expand
+from pushforward.inverse.solve import squares
+from pushforward.numerics.broadcast import Scalar, choose, expand
 from pushforward.paths.gaussian import Level
+
+_FAR = 10.0
+"""Lengths of r_t² v. Correlated data carry v along up to d times as far; a rule that follows overshoots by as much."""
 
 
 class Tangent:
@@ -48,6 +52,16 @@ class Tangent:
         factor = torch.where(seen, sigma**2 / torch.where(seen, alpha, 1), 0)
         unseen = torch.where(seen, 0.0, torch.as_tensor(self.variance, dtype=alpha.dtype, device=alpha.device))
         return expand(factor, v) * self.pull(v, last) + expand(unseen, v) * v
+
+    def trusted(self, v: Tensor, last: bool = False) -> Tensor:
+        """Cov[x_0 | x_t] v where it is no more than ten lengths of r_t² v away from r_t² v, and r_t² v elsewhere.
+
+        A trained network's derivative is off by (σ/(α σ_d)) ε of r_t² where its output is off by ε: at high noise that
+        is no covariance, and draws that follow it never come back.
+        """
+        carried, isotropic = self.covariance(v, last), expand(self.variance, v) * v
+        near = squares(carried - isotropic) <= _FAR**2 * squares(isotropic)
+        return choose(near, carried, isotropic)
 
 
 def is_zero(value: Scalar) -> bool:
