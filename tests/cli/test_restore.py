@@ -89,6 +89,13 @@ def test_every_method_by_its_name(command, digits_run, operator, tmp_path, metho
         ('operator = { kind = "quantise", levels = 4, low = 0, high = 16 }', IMAGE),
         ('operator = { kind = "phase-retrieval" }', IMAGE),
         ('operator = [{ kind = "blur" }, { kind = "average-pool" }]', (1, 4, 4)),
+        ('operator = { kind = "separable-blur", down = [0.2, 0.6, 0.2], across = [0.5, 0.5] }', IMAGE),
+        ('operator = { kind = "separable-blur", down = [1, 2], boundary = "periodic" }', IMAGE),
+        ('operator = { kind = "colour", matrix = [[0.5], [2.0]] }', (2, 8, 8)),
+        ('operator = { kind = "transmission", views = 5, photons = 100, density = 0.01 }', None),
+        ('operator = { kind = "fourier" }', IMAGE),
+        ('operator = [{ kind = "mri" }, { kind = "scale", factor = 1e-3 }]', IMAGE),
+        ('operator = { kind = "jpeg", quality = 50, high = 16 }', IMAGE),
     ],
 )
 def test_every_operator_by_its_name(operator, tmp_path, text, measures):
@@ -106,6 +113,67 @@ def test_kspace_has_as_many_lines_as_asked_for(tmp_path):
 
     lines = made(torch.randn(1, 1, 32, 32, dtype=torch.float64)).abs().sum((0, 1, 2)) > 0
     assert int(lines.sum()) == 8 and bool(lines[15:17].all())
+
+
+def test_kernels_and_masks_of_each_item(operator, tmp_path):
+    import torch
+
+    kernels, masks = np.random.default_rng(0).normal(size=(3, 1, 3, 2)), np.arange(192).reshape(3, 1, 8, 8) % 3 > 0
+    np.save(tmp_path / "k.npy", kernels)
+    np.save(tmp_path / "m.npy", masks)
+    text = 'operator = [{ kind = "blur", file = "k.npy" }, { kind = "mask", file = "m.npy" }]'
+    made = build_operator(read_measurement(operator(text)), IMAGE, tmp_path)
+    assert made.items == 3 and made.check(IMAGE) < 1e-9
+    x = torch.randn(3, *IMAGE, dtype=torch.float64)
+    alone = made.select(torch.tensor([1]))(x[1:2])
+    assert torch.allclose(made(x)[1:2], alone) and (made(x)[1][~torch.from_numpy(masks[1])] == 0).all()
+
+
+def test_kspace_of_several_coils_with_estimated_maps(tmp_path):
+    """What the coils saw gives the maps, and where it is not 0 the mask; the picture is what they agree on."""
+    import torch
+
+    from pushforward.data.measured import Measured
+
+    at = np.linspace(-1, 1, 32)
+    body = (at**2 + at[:, None] ** 2 < 0.7) * (1 + 0.3 * np.cos(3 * at))
+    picture = body * np.exp(1j * at[:, None])  # a phase, of which a model of magnitudes knows nothing
+    maps = np.stack([np.exp(-((at - a) ** 2 + (at[:, None] - b) ** 2) / 2) for a, b in ((1, 0), (-1, 0), (0, 1))])
+    kspace = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(maps * picture, (1, 2)), norm="ortho"), (1, 2))
+    mask = (np.arange(32) % 2 == 0) | (np.abs(np.arange(32) - 16) < 6)
+    y = (kspace * mask)[None]
+    text = {"operator": {"kind": "sense", "file": "measured", "maps": "estimated", "calibration": 11}}
+    made = build_operator(MeasurementConfig.model_validate(text), (1, 32, 32), tmp_path, Measured(y))
+    found = made.pseudo_inverse(torch.from_numpy(y))[0, 0].numpy()
+    truth = body * np.sqrt((maps**2).sum(0))
+    inside = at**2 + at[:, None] ** 2 < 0.5
+    assert np.abs(found - truth)[inside].max() < 0.15 * truth.max()
+    with pytest.raises(UserError, match="takes its mask from the measurement, so that it can restore"):
+        build_operator(MeasurementConfig.model_validate(text), (1, 32, 32), tmp_path)
+
+
+def test_a_volume_is_restored_as_a_volume(command, digits_run, operator, tmp_path):
+    import nibabel
+
+    affine = np.diag([2.0, 2.0, 3.0, 1.0])
+    nibabel.save(nibabel.Nifti1Image(np.full((8, 8, 2), 3.0, np.float32), affine), tmp_path / "y.nii.gz")
+    text = 'operator = { kind = "identity" }\nnoise = { sigma = [1.0, 2.0] }'
+    asked = (
+        "restore",
+        digits_run,
+        "--operator",
+        operator(text),
+        "--measurement",
+        tmp_path / "y.nii.gz",
+        "--samples",
+        2,
+    )
+    assert command(*asked, "--method", "ddrm", "--evaluations", 4, "--out", tmp_path / "out").code == 0
+    mean, deviation = (nibabel.load(tmp_path / "out" / f"{name}.nii.gz") for name in ("estimate", "deviation"))
+    stored = np.load(tmp_path / "out" / "samples.npz")
+    assert np.array_equal(mean.affine, affine) and deviation.shape == (8, 8, 2)
+    assert np.allclose(np.asarray(mean.dataobj).transpose(2, 1, 0), stored["mean"][:, 0])
+    assert (tmp_path / "out" / "deviation.png").exists()
 
 
 def test_files_of_ones_own(operator, tmp_path):
@@ -129,6 +197,11 @@ def test_files_of_ones_own(operator, tmp_path):
         ('operator = { kind = "mask", hidden = [6, 0, 4, 8] }', "does not lie within"),
         ('operator = { kind = "mask", file = "none.npy" }', "cannot be read"),
         ('operator = { kind = "bicubic", factor = 3 }', "multiples"),
+        ('operator = { kind = "sense" }', "takes its coil maps from the measurement"),
+        ('operator = { kind = "colour", matrix = [[1.0, 2.0]] }', "items have 1 channels"),
+        ('operator = { kind = "scale", factor = 0 }', "factor"),
+        ('operator = { kind = "identity" }\nnoise = { sigma = [1.0, -2.0] }', "sigma"),
+        ('operator = { kind = "identity" }\nnoise = { kind = "laplace" }', "scale of Laplace noise"),
     ],
 )
 def test_a_wrong_operator_file_is_told_in_a_sentence(refused, digits_run, operator, tmp_path, text, said):
@@ -144,6 +217,8 @@ def test_a_wrong_operator_file_is_told_in_a_sentence(refused, digits_run, operat
         (np.zeros((1, 8, 8), dtype=complex), (), "complex"),
         (np.zeros((1, 8, 8)), ("--method", "ddrn"), "did you mean ddrm"),
         (np.zeros((1, 8, 8)), ("--samples", 0), "at least 1"),
+        (np.zeros((1, 8, 8)), ("--evaluations", 0), "at least"),
+        (np.array([["a"]]), (), "numbers of a measurement"),
         (np.zeros((1, 8, 8)), ("--label", "eleven"), "no label"),
     ],
 )
@@ -151,6 +226,20 @@ def test_what_cannot_be_restored_is_refused(refused, digits_run, operator, tmp_p
     np.save(tmp_path / "y.npy", values)
     asked = ("restore", digits_run, "--operator", operator(), "--measurement", tmp_path / "y.npy")
     assert said in refused(*asked, *options, "--out", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "said"),
+    [
+        ('operator = { kind = "clip", low = 0, high = 10 }', 12.0, "outside the operator's range"),
+        ('operator = { kind = "quantise", levels = 5, low = 0, high = 16 }', 3.0, "outside the operator's range"),
+        ('operator = { kind = "clip", low = 0, high = 10 }\nnoise = { sigma = 0.1 }', 90.0, "differs by 88.9%"),
+    ],
+)
+def test_a_measurement_that_the_operator_cannot_give(refused, digits_run, operator, tmp_path, text, value, said):
+    np.save(tmp_path / "y.npy", np.full((1, 8, 8), value))
+    asked = ("restore", digits_run, "--operator", operator(text), "--measurement", tmp_path / "y.npy", "--quiet")
+    assert said in refused(*asked, "--out", tmp_path / "out")
 
 
 def test_restoring_needs_a_denoiser(command, refused, operator, tmp_path):

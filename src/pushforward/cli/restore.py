@@ -88,6 +88,8 @@ def restore(
     config, measured = read_measurement(operator), read_measured(measurement)
     if measured.noise is not None:
         common.say(f"lines without a signal have the deviation {measured.noise:.4g} in each of their two parts")
+    if config.noise.kind == "gaussian" and config.noise.sigma == 0.0:
+        common.say("the measurement is taken to be free of noise: if it is not, say noise = { sigma = … }")
     with Bar(common, "restoring") as bar:
         restored = api.restore(
             found,

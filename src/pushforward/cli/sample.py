@@ -102,8 +102,12 @@ def default_suffix(run: Run) -> str:
     return given if given in (".npy", ".npz", ".tsv", ".parquet") else ".csv"
 
 
+_EVERY = 10.0
+"""Seconds between the lines that stand for a bar where there is no terminal."""
+
+
 class Bar:
-    """A bar in a terminal; nothing elsewhere, where samples are soon there. Called with (done, total)."""
+    """A bar in a terminal with the time left; elsewhere a line now and then. Called with (done, total)."""
 
     def __init__(self, common: Common, what: str, total: int | None = None) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -111,6 +115,8 @@ class Bar:
         console = common.console()
         columns = TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
         self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._common, self._what, self._lines = common, what, not console.is_terminal
+        self._began = self._said = time.monotonic()
         self._task = self._bar.add_task(what, total=total)
 
     def __enter__(self) -> Bar:
@@ -122,3 +128,8 @@ class Bar:
 
     def __call__(self, done: int, total: int) -> None:
         self._bar.update(self._task, completed=done, total=total)
+        now = time.monotonic()
+        if self._lines and now - self._said > _EVERY and 0 < done < total:
+            self._said = now
+            left = (now - self._began) * (total - done) / done
+            self._common.say(f"{self._what}: {done} of {total}, about {left:.0f} s left")

@@ -28,6 +28,8 @@ class Source:
     def array(self, name: str) -> np.ndarray:
         """A .npy, or an image as grey, as numbers. Raises UserError where it cannot be read."""
         path = self.folder / name
+        if not path.is_file():
+            raise UserError(f"{path}, which the operator names, cannot be read: there is no such file")
         if path.suffix.lower() == ".npy":
             return load_npy(path, default_limit())
         return read_picture(path, Opening("L")).pixels

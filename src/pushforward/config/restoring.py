@@ -100,6 +100,7 @@ def restore(
     measured = as_items(torch.as_tensor(y), operator.y_shape(run.format.shape))
     items, device = len(measured), generator.model.device
     likelihood = build_likelihood(config.noise, operator, _double(measured).to(device))
+    _check_range(likelihood, run.format.shape)
     labels = None if label is None else generator.label_indices(label, items)
     spent = entry.evaluations if evaluations is None else evaluations
     began = time.perf_counter()
@@ -119,6 +120,16 @@ def restore(
         )
     seconds = time.perf_counter() - began
     return _told(run, likelihood, drawn, labels, counter.items / (items * samples), seconds)
+
+
+def _check_range(likelihood: Measurement, shape: tuple[int, ...]) -> None:
+    """Raise UserError where y is nothing that the operator gives, beyond what noise explains; where that is cheap."""
+    operator = likelihood.operator
+    if not isinstance(likelihood, Gaussian) or operator.x_shape not in (None, shape):
+        return
+    if isinstance(operator, LinearOperator) and operator.svd(shape) is None and not likelihood.exact:
+        return
+    likelihood.check()
 
 
 def _told(
