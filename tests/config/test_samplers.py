@@ -12,6 +12,17 @@ from pushforward.config.samplers import SAMPLERS, build_sampler
 from pushforward.denoisers.variance import VarianceTable
 from pushforward.errors import UserError
 from pushforward.models.denoising import generator_of
+from pushforward.numerics.random import Draws
+from pushforward.objectives import (
+    P2,
+    EDMWeighting,
+    LikelihoodWeighting,
+    MinSNR,
+    data_weighting,
+    noise_weighting,
+    velocity_weighting,
+)
+from pushforward.paths import VP
 from pushforward.samplers.step import move_is_random
 
 
@@ -47,6 +58,32 @@ def test_a_model_without_its_numbers_is_that_of_the_preset(items, preset):
     hollow, model = hollow_model(config.model, items.format), build_model(config.model, items.format)
     assert {n: t.shape for n, t in hollow.state_dict().items()} == {n: t.shape for n, t in model.state_dict().items()}
     assert all(p.device.type == "meta" for p in hollow.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("noise", noise_weighting),
+        ("data", data_weighting),
+        ("v", velocity_weighting),
+        ("edm", EDMWeighting(1.5)),
+        ("min-snr", MinSNR(5.0)),
+        ("p2", P2()),
+        ("likelihood", LikelihoodWeighting(VP())),
+    ],
+)
+def test_weightings_by_name(items, name, rule):
+    """But for one factor they are the published ones: that factor makes the mean over training times one."""
+    settings = (f"model.weighting={name}", "model.sigma_data=1.5", "model.network=mlp", "model.network.width=8")
+    config = resolve(pf.configure(*settings, preset="vp"), items)
+    model = build_model(config.model, items.format)
+    levels = [model.path.level(t) for t in (0.1, 0.5, 0.9)]
+    ratios = [model.weighting(level, model.prediction) / rule(level, model.prediction) for level in levels]
+    assert ratios == pytest.approx(ratios[:1] * 3, rel=1e-9)
+    t = model.times(model.path, Draws.of(0, range(20_000))).t
+    weights = torch.as_tensor(model.weighting(model.path.level(t), model.prediction), dtype=torch.float64)
+    assert float(weights.expand(len(t)).mean()) == pytest.approx(1.0, rel=0.02)
+    assert name in describe_model(config.model, items.format)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

@@ -120,6 +120,7 @@ def test_estimates_from_the_mean_and_from_the_noise():
     assert not first.reads_like(second)
     clean = Estimate.of_mean(x, CLEAN, x)
     assert torch.equal(clean.mean, x)
+    assert torch.equal(NetworkDenoiser(path, Wavy(), DataPrediction())(x, 0.0).noise, 0 * x)
     lazy = Estimate.of_mean(x, level, x, var=lambda: torch.full((1,), 7.0))
     assert float(lazy.var) == 7.0
     with pytest.raises(UserError, match="α = 0"):

@@ -20,9 +20,11 @@ from pushforward.denoisers import (
     reference_flow,
 )
 from pushforward.denoisers.denoiser import Denoiser
+from pushforward.denoisers.terminal import Moments
+from pushforward.denoisers.transport import transport
 from pushforward.errors import UserError
 from pushforward.numerics.random import Draws
-from pushforward.paths import EDM, VP, Straight
+from pushforward.paths import CLEAN, EDM, VP, Straight
 
 
 def gaussian(mean, variance, path):
@@ -150,6 +152,23 @@ def test_the_exact_classifier_turns_the_unconditional_into_the_conditional(path)
     assert torch.allclose(per_sample.mean, whole(x, 0.3).mean)
     if isinstance(path, Straight):
         assert torch.equal(denoiser(x, 1.0).mean, whole(x, 1.0).mean)
+
+
+@pytest.mark.parametrize("path", [VP(), EDM()], ids=["vp", "edm"])
+def test_the_likelihood_of_a_guided_denoiser_knows_how_its_guidance_bends(path):
+    """Guided by the exact classifier the whole is the part, so its density is the part's, derivatives included."""
+    weights = torch.tensor([0.3, 0.7], dtype=torch.float64)
+    means = torch.tensor([[-0.6, 0.0], [0.5, 0.4]], dtype=torch.float64)
+    variances = torch.tensor([0.2, 0.1], dtype=torch.float64)
+    whole = MixtureDenoiser(Mixture.of_covariances(weights, means, variances), path)
+    part = MixtureDenoiser(Mixture.of_covariances(weights[1:], means[1:], variances[1:]), path)
+    x = 0.5 + 0.4 * Draws.of(0, range(6)).normal((2,), torch.float64)
+    moments = Moments.of(means[1], variances[1:].expand(2))
+    one = torch.ones(6, dtype=torch.int64)
+    for denoiser in (classifier_guided(whole, Label(whole, one)), part):
+        move = transport(denoiser, sigma_data=0.4)
+        end = move.solve(x)
+        assert torch.allclose(moments.log_prob(end.y, move.last) + end.log_det, part.log_prob(x, CLEAN), atol=1e-3)
 
 
 class Fixed(Denoiser):

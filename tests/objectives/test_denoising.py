@@ -124,11 +124,15 @@ def test_likelihood_weighting_is_finite_where_nothing_of_the_data_is_left():
     assert weight == 0.0
 
 
-def test_normalised_weighting_has_mean_one():
+def test_normalised_weighting_has_mean_one(draws):
     path, prediction = VP(), NoisePrediction()
     t = torch.linspace(path.t_min, path.t_max, 20001, dtype=torch.float64)
     weighting = normalised(velocity_weighting, path, prediction, points=20000)
     assert float(weighting(path.level(t), prediction).mean()) == pytest.approx(1.0, rel=1e-2)
+    law, d = LogNormalTimes(), draws(50_000)
+    weighting = normalised(noise_weighting, EDM(), EDMPrediction(0.5), law)
+    weights = weighting(EDM().level(law(EDM(), d).t), EDMPrediction(0.5))
+    assert float(weights.mean()) == pytest.approx(1.0, rel=2e-2)
 
 
 def test_learned_uncertainty_converges_to_the_log_of_the_loss(draws):

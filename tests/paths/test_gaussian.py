@@ -209,8 +209,10 @@ def test_the_start_of_sampling_has_the_last_sigma():
     [
         (lambda: VP().level(1.5), "time 1.5 is outside"),
         (lambda: VP().level(math.nan), "outside"),
-        (lambda: VP().levels([0.1, 2.0]), "numbers in"),
-        (lambda: VP().levels([math.nan]), "numbers in"),
+        (lambda: VP().level(torch.tensor([0.5, -0.1])), "time -0.1 is outside"),
+        (lambda: VP().levels([0.1, 2.0]), "time 2 is outside"),
+        (lambda: VP().levels([math.nan]), "time nan is outside"),
+        (lambda: VP().levels(torch.ones(2, 2)), "list of numbers"),
         (lambda: VP().advance(torch.ones(1, 1), 0.5, 0.2, torch.ones(1, 1)), "less"),
         (lambda: VP(beta_min=3.0, beta_max=1.0), "beta_min"),
         (lambda: VP(t_min=0.9, t_max=0.1), "t_min"),

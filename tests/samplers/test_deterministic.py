@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -74,6 +76,14 @@ def test_churn_never_passes_the_end_of_the_path(path):
     assert moves[0].level == levels[0]
     assert moves[1].level.ratio > levels[1].ratio
     assert moves[10].level.ratio / levels[10].ratio == pytest.approx(2**0.5, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"amount": -1.0}, {"low": -0.1}, {"low": 2.0, "high": 1.0}, {"noise": 0.0}, {"amount": math.nan}]
+)
+def test_churn_of_no_meaning_is_refused(wrong):
+    with pytest.raises(UserError, match="churn needs amount ≥ 0"):
+        Churn(**wrong)
 
 
 def test_churn_is_the_published_rule(gaussian, draws):

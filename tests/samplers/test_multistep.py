@@ -81,6 +81,28 @@ def test_the_weights_integrate_polynomials_exactly(quantity, steps, start, degre
     assert got == pytest.approx(exact, rel=1e-5, abs=1e-6)
 
 
+class Looked(tuple):
+    """A grid that counts how many of its levels were looked at."""
+
+    __slots__ = ()
+    count = 0
+
+    def __getitem__(self, item):
+        found = super().__getitem__(item)
+        Looked.count += len(found) if isinstance(item, slice) else 1
+        return found
+
+
+@pytest.mark.parametrize("step", [Multistep(3), UniPC(3)], ids=["multistep", "UniPC"])
+def test_planning_costs_the_same_for_every_step(step, vp):
+    """The coefficients of a step need the last few levels only: 4000 steps are planned in four times that of 1000."""
+    levels = UniformLogSNR()(vp, 100)
+    Looked.count = 0
+    moves = step.plan(vp, Looked(levels))
+    assert Looked.count <= 6 * 100
+    assert moves[-5:-1] == step.plan(vp, levels[-12:])[-5:-1]
+
+
 @pytest.mark.parametrize("path", [VP(), EDM(), Straight()])
 @pytest.mark.parametrize("quantity", [DataQuantity(), NoiseQuantity()])
 def test_order_one_is_ddim(path, quantity, gaussian, draws):

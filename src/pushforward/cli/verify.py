@@ -45,8 +45,8 @@ def _chosen(only: Sequence[str]) -> list[Check]:
     wanted = {section.upper() for section in only}
     for section in sorted(wanted - set(known)):
         near = difflib.get_close_matches(section, known, n=1)
-        hint = f"did you mean {near[0]}?" if near else ""
-        raise UserError(f"there are no checks of section {section!r}; {hint or 'possible:'} {', '.join(known)}".strip())
+        hint = f"did you mean {near[0]}? There are" if near else "possible:"
+        raise UserError(f"there are no checks of section {section!r}; {hint} {', '.join(known)}")
     return [check for check in CHECKS if not wanted or check.tutorial in wanted]
 
 

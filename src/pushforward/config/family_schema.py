@@ -98,6 +98,9 @@ class DiffusionConfig(Section):
     prediction: Literal["noise", "data", "v", "score", "flow", "edm"] = "edm"
     sigma_data: Size | None = Field(None, description="the data's standard deviation; measured when not given")
     times: Literal["log-normal", "uniform", "logit-normal"] = Field("log-normal", description="law of training times")
+    weighting: Literal["output", "noise", "data", "v", "edm", "min-snr", "p2", "likelihood"] = Field(
+        "output", description="whose squared error is descended; output: that of what the network predicts"
+    )
     network: NetworkConfig = AutoNetworkConfig()
     conditional: bool = Field(True, description="learn the labels, where the data has them")
     label_dropout: Fraction = Field(0.1, description="share of labels left out in training, so that guidance works")

@@ -40,8 +40,8 @@ class Estimate:
 
     @classmethod
     def of_mean(cls, x: Tensor, level: Level, mean: Tensor, var: Variance = None) -> Estimate:
-        """From E[x_0 | x_t]; asking for the noise needs σ > 0."""
-        return cls(x, level, mean, _mean_reading(level), var)
+        """From E[x_0 | x_t]."""
+        return cls(x, level, mean, mean_reading(level), var)
 
     @classmethod
     def of_noise(cls, x: Tensor, level: Level, noise: Tensor, var: Variance = None) -> Estimate:
@@ -103,7 +103,8 @@ def _tracked(estimate: Estimate) -> bool:
     return estimate.x.requires_grad or estimate.output.requires_grad
 
 
-def _mean_reading(level: Level) -> Reading:
+def mean_reading(level: Level) -> Reading:
+    """How E[x_0 | x_t] is read as an estimate; of clean data the noise is unknown, E[z] = 0."""
     clean = not isinstance(level.sigma, Tensor) and level.sigma == 0
     return Reading(0.0, 1.0, 0.0, 0.0) if clean else Reading(0.0, 1.0, 1 / level.sigma, -level.alpha / level.sigma)
 

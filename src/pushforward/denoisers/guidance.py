@@ -112,8 +112,9 @@ class Rowwise(Protocol):
 class ClassifierGuided(Wrapper):
     """The score plus scale·∇_x log p(y | x_t), for any differentiable log_prob(x_t, level) -> (B,).
 
-    mean + scale·(σ²/α)∇ log p. Where α = 0 the state says nothing of y and nothing is added. The variance is the inner
-    denoiser's. A log_prob that holds one label per sample should have `rows` too (see `Rowwise`).
+    mean + scale·(σ²/α)∇ log p. Where α = 0 the state says nothing of y and nothing is added: a first step from there is
+    not guided. The variance is the inner denoiser's. Differentiable in x, as divergences need, where log_prob is twice.
+    A log_prob that holds one label per sample should have `rows` too (see `Rowwise`).
     """
 
     log_prob: Callable[[Tensor, Level], Tensor]
@@ -127,7 +128,7 @@ class ClassifierGuided(Wrapper):
             return inner
         strength = self.scale * level.sigma**2 / level.alpha
         if isinstance(acts, Tensor):
-            strength = torch.where(acts, torch.as_tensor(strength), 0.0)
+            strength = torch.where(acts & (level.alpha > 0), torch.as_tensor(strength), 0.0)
         gradient = _gradient(self.log_prob, x, level)
         return Estimate.of_mean(x, level, inner.mean + expand(strength, x) * gradient, lambda: inner.var)
 
@@ -154,14 +155,16 @@ def _rows(scalar: Scalar, index: Tensor) -> Scalar:
 
 
 def _gradient(log_prob: Callable[[Tensor, Level], Tensor], x: Tensor, level: Level) -> Tensor:
+    """∇_x log p(y | x_t): (B, …), itself differentiable where x is being differentiated."""
+    tracked = x.requires_grad and torch.is_grad_enabled()
     with torch.inference_mode(False), torch.enable_grad():
-        state = x.detach().clone().requires_grad_()
+        state = x if tracked else x.detach().clone().requires_grad_()
         value = log_prob(state, level)
         if value.shape != x.shape[:1]:
             raise UserError(
                 f"log_prob must give one number per sample, shape ({len(x)},); it gave {tuple(value.shape)}"
             )
-        return torch.autograd.grad(value.sum(), state)[0]
+        return torch.autograd.grad(value.sum(), state, create_graph=tracked)[0]
 
 
 def _joint(conditional: Denoiser, unconditional: Denoiser) -> NetworkDenoiser | None:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pushforward.denoisers.estimate import Reading, noise_reading
+from pushforward.denoisers.estimate import Reading, mean_reading, noise_reading
 from pushforward.errors import UserError
 from pushforward.numerics.broadcast import Scalar, expand
 from pushforward.paths.gaussian import Level
@@ -85,7 +85,7 @@ class DataPrediction(Prediction):
     """x_0: F* = x_0."""
 
     def reading(self, level: Level) -> Reading:
-        return Reading(0.0, 1.0, 1 / level.sigma, -level.alpha / level.sigma)
+        return mean_reading(level)
 
     def target_scales(self, level: Level) -> tuple[Scalar, Scalar]:
         return 1.0, 0.0

@@ -31,7 +31,7 @@ from pushforward.objectives.denoising import Trainable
 from pushforward.paths.gaussian import CLEAN, Level, posterior_scales
 from pushforward.paths.grids import check_decreasing
 from pushforward.paths.table import Table
-from pushforward.paths.times import TimeLaw, UniformLevels
+from pushforward.paths.times import TimeLaw, Times, UniformLevels
 from pushforward.samplers.ancestral import FreshNoise, fixed_large
 
 PIXELS = DiscretisedGaussian()
@@ -207,12 +207,14 @@ def random_term(
     decoder: Decoder = PIXELS,
     law: TimeLaw | None = None,
     stop_mean: bool = False,
+    observe: Callable[[Times, Tensor], None] | None = None,
 ) -> Term:
     """K·(one of the K terms L_{T−1} … L_0, drawn per sample), divided by how much likelier the law made it.
 
     Its expectation is the bound without L_T, which has no parameters; one call of the network. `law` draws k/K, k = 1
-    for the decoder (default: all alike; `LossAware(UniformLevels(K), cells=K)` samples where the terms are large). With
-    `stop_mean` only the variance receives gradients (Nichol & Dhariwal 2021).
+    for the decoder (default: all alike; `LossAware(UniformLevels(K), cells=K)` samples where the terms are large, if
+    it is told of them: `observe=law.observe`). With `stop_mean` only the variance receives gradients (Nichol & Dhariwal
+    2021).
     """
     steps = (levels if isinstance(levels, Steps) else Steps.of(levels, variance)).to(x0.device)
     count = len(steps)
@@ -231,6 +233,8 @@ def random_term(
     safe = Estimate.of_mean(estimate.x, level, estimate.mean * keep + x0 * (1 - keep), estimate.var)
     outer = torch.where(is_last, decoder_term(safe, x0, scalars, decoder), 0.0)
     nats = count * (inner + outer)
+    if observe is not None:
+        observe(times, nats.detach())
     return Term(nats if times.weight is None else nats * times.weight, error)
 
 
@@ -243,9 +247,10 @@ def bound_loss(
     variance: FreshNoise = fixed_large,
     decoder: Decoder = PIXELS,
     law: TimeLaw | None = None,
+    observe: Callable[[Times, Tensor], None] | None = None,
 ) -> Tensor:
     """The bound as a training loss, one random term per sample, in nats per coordinate: (B,)."""
-    term = random_term(denoiser, x0, draws, levels, variance=variance, decoder=decoder, law=law)
+    term = random_term(denoiser, x0, draws, levels, variance=variance, decoder=decoder, law=law, observe=observe)
     return term.nats / x0[0].numel()
 
 
@@ -258,13 +263,16 @@ def hybrid_loss(
     variance: FreshNoise,
     decoder: Decoder = PIXELS,
     law: TimeLaw | None = None,
+    observe: Callable[[Times, Tensor], None] | None = None,
     weight: float = 1e-3,
 ) -> Tensor:
     """|F − F*|² + weight·(bound per coordinate, the mean held fixed): how a learned variance is trained: (B,).
 
     Nichol & Dhariwal (2021); one call of the network. Pass `analytic` as the variance, with a `LearnedVariance`.
     """
-    term = random_term(denoiser, x0, draws, levels, variance=variance, decoder=decoder, law=law, stop_mean=True)
+    term = random_term(
+        denoiser, x0, draws, levels, variance=variance, decoder=decoder, law=law, stop_mean=True, observe=observe
+    )
     return term.error + weight * term.nats / x0[0].numel()
 
 

@@ -19,6 +19,9 @@ from pushforward.errors import UserError
 from pushforward.networks.embedding import FourierTime
 from pushforward.numerics.broadcast import Scalar, batch_of
 from pushforward.paths.gaussian import GaussianPath, Level
+from pushforward.paths.times import QuantileLaw, UniformTimes
+
+_UNIFORM = UniformTimes()
 
 Weighting = Callable[[Level, Prediction], Scalar]
 """(level, prediction) -> the weight of |F − F*|², one number or one per sample."""
@@ -121,9 +124,15 @@ class LearnedUncertainty(nn.Module):
         return self.linear(self.fourier(batch_of(time, size, self.linear.weight.device)))[:, 0]
 
 
-def normalised(weighting: Weighting, path: GaussianPath, prediction: Prediction, points: int = 1000) -> Weighting:
-    """The weighting divided by its mean over uniform times, so that learning rates carry over between weightings."""
-    t = path.t_min + (path.t_max - path.t_min) * (torch.arange(points, dtype=torch.float64) + 0.5) / points
+def normalised(
+    weighting: Weighting,
+    path: GaussianPath,
+    prediction: Prediction,
+    law: QuantileLaw = _UNIFORM,
+    points: int = 1000,
+) -> Weighting:
+    """The weighting divided by its mean over the law's times, so that learning rates carry over between weightings."""
+    t = law.quantile(path, (torch.arange(points, dtype=torch.float64) + 0.5) / points)
     mean = float(torch.as_tensor(weighting(path.level(t), prediction), dtype=torch.float64).mean())
     if not (math.isfinite(mean) and mean > 0):
         raise UserError(f"the weighting has the mean {mean} over this path's times, so it cannot be normalised")

@@ -70,24 +70,30 @@ class GaussianPath(ABC):
         """(α, σ) at times t: float64 tensors of the shape of t."""
 
     def level(self, t: Scalar | Level) -> Level:
-        """The time t with its scales. Raises UserError for a time outside [0, 1]."""
+        """The time t with its scales. Raises UserError for a time outside [0, 1].
+
+        Times per sample (B,) on an accelerator are taken as they are: to look at them would wait for it at every step.
+        """
         if isinstance(t, Level):
             return t
         if isinstance(t, Tensor) and t.ndim:
             times = t.to(torch.float64)
+            if times.device.type == "cpu":
+                _check_inside(times)
             alpha, sigma = self.scales(times)
             return Level(times, alpha, sigma)
         time = float(t)
         if not 0.0 <= time <= 1.0:
-            raise UserError(f"time {time:g} is outside [0, 1]; 0 is the data side, 1 the noise side")
+            raise _outside(time)
         alpha, sigma = self.scales(torch.tensor(time, dtype=torch.float64))
         return Level(time, float(alpha), float(sigma))
 
     def levels(self, times: Sequence[float] | Tensor) -> tuple[Level, ...]:
         """One level per time. Raises UserError for a time outside [0, 1] or not finite."""
         t = torch.as_tensor(times, dtype=torch.float64)
-        if t.ndim != 1 or not bool(((t >= 0) & (t <= 1)).all()):
-            raise UserError(f"times must be a list of numbers in [0, 1]; got {t.flatten()[:5].tolist()}")
+        if t.ndim != 1:
+            raise UserError(f"times must be a list of numbers in [0, 1]; got the shape {tuple(t.shape)}")
+        _check_inside(t)
         alpha, sigma = self.scales(t)
         return tuple(map(Level, t.tolist(), alpha.tolist(), sigma.tolist()))
 
@@ -154,6 +160,16 @@ class GaussianPath(ABC):
     def prior(self, z: Tensor) -> Tensor:
         """The start of sampling, σ(t_max) z: (B, …)."""
         return self.mix(0.0, z, self.t_max)
+
+
+def _check_inside(times: Tensor) -> None:
+    inside = (times >= 0) & (times <= 1)  # False for nan
+    if not bool(inside.all()):
+        raise _outside(float(times[~inside].flatten()[0]))
+
+
+def _outside(time: float) -> UserError:
+    return UserError(f"time {time:g} is outside [0, 1]; 0 is the data side, 1 the noise side")
 
 
 def posterior_scales(s: Level, t: Level) -> tuple[Scalar, Scalar, Scalar]:

@@ -25,8 +25,6 @@ class Interval:
     """The scalars of one ancestral interval t → s."""
 
     level: Level
-    next: Level
-    kappa: float
     state: float  # coefficient of x_t, (σ_s/σ_t)√(1 − κ)
     mean: float  # coefficient of E[x_0 | x_t], α_s − α_t (σ_s/σ_t)√(1 − κ)
     fresh: float  # ℓ; with an estimated variance, its known part
@@ -81,7 +79,7 @@ class Ancestral:
         state = s.sigma / t.sigma * (1 - kappa) ** 0.5
         mean = s.alpha - t.alpha * state
         known, estimated = self.variance(kappa, t, s) if s.sigma > 0 else (0.0, False)
-        return Interval(t, s, kappa, state, mean, known**0.5, mean**2 if estimated else 0.0, known > 0 or estimated)
+        return Interval(t, state, mean, known**0.5, mean**2 if estimated else 0.0, known > 0 or estimated)
 
     def __call__(
         self, denoiser: Denoiser, x: Tensor, move: Interval, memory: None, draws: Draws, /

@@ -61,16 +61,20 @@ class FlowRungeKutta:
             raise UserError(f"the second stage of a Runge-Kutta step lies at c in (0, 1]; got {self.c}")
 
     def plan(self, path: GaussianPath, levels: Sequence[Level], /) -> list[FlowMove]:
-        return [self._move(path, t, s) for t, s in itertools.pairwise(levels)]
+        seconds = [
+            s if self.c == 1 or s.sigma == 0 else path.level(t.t + self.c * (s.t - t.t))
+            for t, s in itertools.pairwise(levels)
+        ]
+        slopes = zip(_slopes(path, levels[:-1]), _slopes(path, seconds), strict=True)
+        return [self._move(t, s, *both) for (t, s), both in zip(itertools.pairwise(levels), slopes, strict=True)]
 
-    def _move(self, path: GaussianPath, t: Level, s: Level) -> FlowMove:
-        gap, first = s.t - t.t, _slope(path, t)
+    def _move(self, t: Level, s: Level, first: Slope, second: Slope) -> FlowMove:
+        gap = s.t - t.t
         if s.sigma == 0:
             return FlowMove(first, None, 0.0, 0.0, 0.0, True)
         if self.b == 0:
             return FlowMove(first, None, 0.0, gap, 0.0, False)
-        middle = s if self.c == 1 else path.level(t.t + self.c * gap)
-        return FlowMove(first, _slope(path, middle), self.c * gap, (1 - self.b) * gap, self.b * gap, False)
+        return FlowMove(first, second, self.c * gap, (1 - self.b) * gap, self.b * gap, False)
 
     def __call__(
         self, denoiser: Denoiser, x: Tensor, move: FlowMove, memory: None, draws: Draws, /
@@ -85,9 +89,9 @@ class FlowRungeKutta:
         return torch.add(moved, second, alpha=move.by_second), None
 
 
-def _slope(path: GaussianPath, level: Level) -> Slope:
-    alpha_rate, sigma_rate = path.rates(torch.tensor(level.t, dtype=torch.float64))
-    return Slope(level, float(alpha_rate), float(sigma_rate))
+def _slopes(path: GaussianPath, levels: Sequence[Level]) -> list[Slope]:
+    alpha_rates, sigma_rates = path.rates(torch.tensor([level.t for level in levels], dtype=torch.float64))
+    return list(map(Slope, levels, alpha_rates.tolist(), sigma_rates.tolist()))
 
 
 FlowEuler = FlowRungeKutta(b=0.0)

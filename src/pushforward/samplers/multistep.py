@@ -208,10 +208,14 @@ class Multistep:
             raise UserError(f"the order of a multistep solver must be 1 to 6; got {self.order}")
 
     def plan(self, path: GaussianPath, levels: Sequence[Level], /) -> list[LinearMove]:
-        last = len(levels) - 2
-        return [self._move(levels[: i + 2], self.final_order if i == last else None) for i in range(last + 1)]
+        last, known = len(levels) - 2, self.order
+        return [
+            self._move(levels[max(0, i + 1 - known) : i + 2], self.final_order if i == last else None)
+            for i in range(last + 1)
+        ]
 
     def _move(self, levels: Sequence[Level], bound: int | None) -> LinearMove:
+        """To the last of these levels, Q being known at the others."""
         t, s = levels[-2], levels[-1]
         order = min(self.order, len(levels) - 1, bound or self.order)
         if not math.isfinite(s.log_ratio) or not math.isfinite(t.log_ratio):

@@ -28,10 +28,16 @@ class Churn:
     high: float = math.inf
     noise: float = 1.0
 
+    def __post_init__(self) -> None:
+        if not (self.amount >= 0 and 0 <= self.low < self.high and self.noise > 0):
+            raise UserError(
+                f"churn needs amount ≥ 0, 0 ≤ low < high in σ/α and noise > 0; got {self.amount}, {self.low}, "
+                f"{self.high} and {self.noise}"
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class HeunMove:
-    start: Level
     level: Level  # after churn
     next: Level
     scale: float  # churn: x ← scale·x + spread·z
@@ -65,7 +71,7 @@ class Heun:
         scale = high.alpha / t.alpha
         spread = max(high.sigma**2 - (scale * t.sigma) ** 2, 0.0) ** 0.5 * self.churn.noise
         slope = s.alpha * (s.ratio - high.ratio)
-        return HeunMove(t, high, s, scale, spread, s.alpha / high.alpha, slope, s.sigma > 0, spread > 0)
+        return HeunMove(high, s, scale, spread, s.alpha / high.alpha, slope, s.sigma > 0, spread > 0)
 
     def _raised(self, path: GaussianPath, t: Level, steps: int) -> Level:
         """The level after churn, found on the path by its σ/α."""

@@ -71,12 +71,13 @@ class UniPC:
             raise UserError(f"the order of UniPC must be 1 to 5; got {self.order}")
 
     def plan(self, path: GaussianPath, levels: Sequence[Level], /) -> list[UniMove]:
-        return [self._move(levels, i) for i in range(len(levels) - 1)]
+        return [self._move(levels[max(0, i - self.order) : i + 1], levels[i + 1]) for i in range(len(levels) - 1)]
 
-    def _move(self, levels: Sequence[Level], i: int) -> UniMove:
-        t, s, q = levels[i], levels[i + 1], self.quantity
-        back, redo = self._corrector(levels[: i + 1])
-        nodes = _finite(levels[: i + 1])[: self.order]
+    def _move(self, known: Sequence[Level], s: Level) -> UniMove:
+        """From the last of the levels where Q is known or about to be, to s."""
+        t, q = known[-1], self.quantity
+        back, redo = self._corrector(known)
+        nodes = _finite(known)[: self.order]
         ends_finite = math.isfinite(t.log_ratio) and math.isfinite(s.log_ratio)
         weights = self._weights(nodes if ends_finite else nodes[:1] or [0.0], t, s)
         return UniMove(t, *q.scales(t), back, redo, q.carry(t, s), weights)

@@ -37,6 +37,18 @@ from pushforward.errors import UserError
 from pushforward.models.diffusion import Diffusion
 from pushforward.networks import MLP, UNet
 from pushforward.objectives.coupling import Assignment, Coupling, Sinkhorn
+from pushforward.objectives.weighting import (
+    P2,
+    EDMWeighting,
+    LikelihoodWeighting,
+    MinSNR,
+    Weighting,
+    data_weighting,
+    noise_weighting,
+    normalised,
+    output_weighting,
+    velocity_weighting,
+)
 from pushforward.paths import EDM, VE, VP, CosineVP, GaussianPath, Straight, SubVP, Table
 from pushforward.paths.table import cosine_betas, linear_betas, sqrt_linear_betas, zero_terminal_snr
 from pushforward.paths.times import LogitNormalTimes, LogNormalTimes, QuantileLaw, Stratified, UniformTimes
@@ -76,22 +88,26 @@ def build(config: DiffusionConfig, form: Format, classes: int, network: nn.Modul
         network = build_network(config.network, form.shape, classes)
     prediction = _PREDICTIONS[config.prediction](sigma)
     with torch.device("cpu"):  # levels and laws are numbers, also where the model is made without its own
-        path, times = build_path(config.path), _times(config, sigma)
+        path, law = build_path(config.path), _law(config, sigma)
+        weighting = _weighting(config, path, prediction, law)
     return Diffusion(
         network,
         path,
         prediction,
-        times,
+        Stratified(law),
         form.shape,
         classes,
         config.label_dropout,
-        coupling=_COUPLINGS[config.coupling](),
+        weighting,
+        _COUPLINGS[config.coupling](),
     )
 
 
 def describe(config: DiffusionConfig) -> str:
     """The network's kind, what it predicts and on which path."""
-    return f"{config.network.kind} · path {config.path.kind}, predicts {config.prediction}, σ_data {config.sigma_data}"
+    weighting = "" if config.weighting == "output" else f", weighting {config.weighting}"
+    predicted = f"path {config.path.kind}, predicts {config.prediction}{weighting}"
+    return f"{config.network.kind} · {predicted}, σ_data {config.sigma_data}"
 
 
 def _network_for(shape: Sequence[int], auto: AutoNetworkConfig) -> UNetConfig | MLPConfig:
@@ -167,10 +183,24 @@ def build_network(config: object, shape: Sequence[int], num_classes: int) -> nn.
     raise UserError(f"there is no network {config!r}")
 
 
-def _times(config: DiffusionConfig, sigma: float) -> Stratified:
+def _law(config: DiffusionConfig, sigma: float) -> QuantileLaw:
     laws: dict[str, Callable[[], QuantileLaw]] = {
         "uniform": UniformTimes,
         "log-normal": lambda: LogNormalTimes(sigma_data=sigma),
         "logit-normal": LogitNormalTimes,
     }
-    return Stratified(laws[config.times]())
+    return laws[config.times]()
+
+
+def _weighting(config: DiffusionConfig, path: GaussianPath, prediction: Prediction, law: QuantileLaw) -> Weighting:
+    """By its name, of mean one over the law's times, so that learning rates and clipping mean the same for all."""
+    named: dict[str, Weighting] = {
+        "noise": noise_weighting,
+        "data": data_weighting,
+        "v": velocity_weighting,
+        "edm": EDMWeighting(prediction.sigma_data),
+        "min-snr": MinSNR(),
+        "p2": P2(),
+        "likelihood": LikelihoodWeighting(path),
+    }
+    return normalised(named[config.weighting], path, prediction, law) if config.weighting in named else output_weighting
