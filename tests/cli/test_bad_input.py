@@ -142,6 +142,11 @@ def test_two_lengths(refused, tmp_path):
     assert "--steps" in sentence and "--minutes" in sentence
 
 
+@pytest.mark.parametrize("option", ["--steps", "-n", "--seed"])
+def test_numbers_that_are_not_whole_are_refused_and_not_rounded(refused, small_run, option):
+    assert '"2.5"' in refused("sample", small_run, option, "2.5")
+
+
 def test_unknown_device(refused, tmp_path):
     assert "abacus" in refused("train", "digits", "--device", "abacus", "--quiet", "--out", tmp_path / "run")
 

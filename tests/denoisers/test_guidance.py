@@ -23,6 +23,7 @@ from pushforward.denoisers.denoiser import Denoiser
 from pushforward.denoisers.terminal import Moments
 from pushforward.denoisers.transport import transport
 from pushforward.errors import UserError
+from pushforward.numerics.adams import Adams, Bunched
 from pushforward.numerics.random import Draws
 from pushforward.paths import CLEAN, EDM, VP, Straight
 
@@ -165,10 +166,9 @@ def test_the_likelihood_of_a_guided_denoiser_knows_how_its_guidance_bends(path):
     x = 0.5 + 0.4 * Draws.of(0, range(6)).normal((2,), torch.float64)
     moments = Moments.of(means[1], variances[1:].expand(2))
     one = torch.ones(6, dtype=torch.int64)
-    for denoiser in (classifier_guided(whole, Label(whole, one)), part):
-        move = transport(denoiser, sigma_data=0.4)
-        end = move.solve(x)
-        assert torch.allclose(moments.log_prob(end.y, move.last) + end.log_det, part.log_prob(x, CLEAN), atol=1e-3)
+    move = transport(classifier_guided(whole, Label(whole, one)), Adams(39, 3, Bunched(-0.3)), sigma_data=0.4)
+    end = move.solve(x)
+    assert torch.allclose(moments.log_prob(end.y, move.last) + end.log_det, part.log_prob(x, CLEAN), atol=0.01)
 
 
 class Fixed(Denoiser):

@@ -11,9 +11,9 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter, convert
 
 from pushforward import __version__
 from pushforward.cli.leaving import leave
@@ -118,6 +118,7 @@ def app() -> App:
     """The commands as Cyclopts sees them; errors are raised, never printed or exited on."""
     root = App(
         name="pushforward",
+        default_parameter=Parameter(converter=_strictly),
         help=_HELP,
         help_epilogue=_EPILOGUE,
         version=__version__,
@@ -136,6 +137,17 @@ def app() -> App:
         command = getattr(import_module(module), function)
         root.command(command, name=name, help_epilogue=f"Examples:\n  {examples}", sort_key=list(COMMANDS).index(name))
     return root
+
+
+def _strictly(type_: Any, tokens: Sequence[Any]) -> Any:
+    """As Cyclopts reads them, but that `--steps 2.5` is refused instead of rounded."""
+    return convert(type_, tokens, converter=_one)
+
+
+def _one(type_: Any, text: str) -> Any:
+    if type_ is int and "." in text:
+        raise ValueError(f"{text} is no whole number")
+    return convert(type_, (text,))
 
 
 def run() -> NoReturn:
