@@ -18,10 +18,12 @@ from pushforward.inverse import (
     TMPD,
     AveragePool,
     Blur,
+    ChannelsAsComplex,
     Clip,
     Diagonal,
     Energy,
     Fourier,
+    Function,
     Gaussian,
     Laplace,
     LinearOperator,
@@ -48,6 +50,7 @@ from pushforward.inverse import (
     log_evidence,
     parallel,
     sense,
+    separable_blur,
     stack,
     subsampled_fourier,
 )
@@ -78,11 +81,16 @@ def kernel(odd: bool = True) -> Tensor:
 
 KEEP = torch.arange(64).reshape(8, 8) % 3 > 0
 LINES = torch.arange(8) % 2 > 0
+LINES_OF_KERNEL = noise("down", 5)[0], noise("across", 4)[0]
 OPERATORS: dict[str, tuple[str, Callable[[], tuple[LinearOperator, Shape]]]] = {
     "mask": ("T27", lambda: (Mask(KEEP), IMAGE)),
     "dense matrix": ("T27", lambda: (Matrix(noise("matrix", 7, 16)[0], SQUARE), SQUARE)),
     "periodic blur": ("T27", lambda: (Blur(kernel()), IMAGE)),
     "blur, zeros beyond the image": ("T27", lambda: (ZeroBlur(kernel(odd=False)), IMAGE)),
+    "separable blur": ("T27", lambda: (separable_blur(*LINES_OF_KERNEL, (8, 8)), IMAGE)),
+    "separable blur, periodic": ("T27", lambda: (separable_blur(*LINES_OF_KERNEL, (8, 8), periodic=True), IMAGE)),
+    "weights": ("T27", lambda: (Diagonal(noise("weights", 8, 8)[0]), IMAGE)),
+    "a callable, differentiated": ("T27", lambda: (Function(lambda x: x[..., 1:] - 2 * x[..., :-1], IMAGE), IMAGE)),
     "average pooling": ("T27", lambda: (AveragePool(2), IMAGE)),
     "bicubic reduction": ("T27", lambda: (bicubic((8, 8), 2), IMAGE)),
     "mixing of colours": ("T27", lambda: (grey(), IMAGE)),
@@ -90,6 +98,8 @@ OPERATORS: dict[str, tuple[str, Callable[[], tuple[LinearOperator, Shape]]]] = {
     "blur, then pooling": ("T27", lambda: (AveragePool(2) @ Blur(kernel()), IMAGE)),
     "stack of two": ("T27", lambda: (stack(Mask(KEEP), 2.0 * Blur(kernel()), shape=IMAGE), IMAGE)),
     "MRI": ("T29", lambda: (subsampled_fourier(LINES) @ RealAsComplex(), (1, 8, 8))),
+    "Fourier transform": ("T29", lambda: (Fourier(centred=True), (1, 8, 8))),
+    "MRI of two channels": ("T29", lambda: (subsampled_fourier(LINES) @ ChannelsAsComplex(), (2, 8, 8))),
     "MRI of several coils": ("T29", lambda: (sense(complex_noise("maps", 4, 8, 8)[0], LINES), (1, 8, 8))),
     "tomography, parallel rays": ("T29", lambda: (parallel(16, 7), (1, 16, 16))),
     "tomography, fan of rays": ("T29", lambda: (fan(16, 7), (1, 16, 16))),
