@@ -9,9 +9,11 @@ from typing import Any
 from torch import nn
 
 from pushforward.config.advising import advice_on
+from pushforward.config.calibrating import calibrate
 from pushforward.config.presets import preset as preset_entries
 from pushforward.config.read import family_of, read_config, read_toml
-from pushforward.config.restoring import restore, simulate
+from pushforward.config.recommending import recommended
+from pushforward.config.restoring import checked_likelihood, restore, simulate
 from pushforward.config.run import Run, Stored, data_config, load_data, load_run, read_stored, train
 from pushforward.config.schema import Config
 from pushforward.config.scoring import encode, interpolate, likelihood
@@ -26,6 +28,8 @@ __all__ = [
     "Run",
     "Stored",
     "advice_on",
+    "calibrate",
+    "checked_likelihood",
     "configure",
     "dataset",
     "effort_of",
@@ -35,6 +39,7 @@ __all__ = [
     "likelihood",
     "load",
     "load_data",
+    "recommended",
     "restore",
     "simulate",
     "stored",

@@ -62,7 +62,24 @@ def test_a_simulated_measurement_is_restored(command, digits_run, operator, tmp_
     assert np.load(tmp_path / "again" / "samples.npz")["samples"] == pytest.approx(found["samples"], abs=1e-2)
 
 
-@pytest.mark.parametrize("method", METHODS)
+EXACT = {"exact": (2, 100), "tempering": (8, 120), "twisted": (8, 8)}
+"""Samples and evaluations that these need at least."""
+
+
+@pytest.mark.parametrize("method", EXACT)
+def test_every_exact_method_by_its_name(command, refused, digits_run, operator, tmp_path, method):
+    np.save(tmp_path / "y.npy", np.full((1, 1, 8, 8), 3.0))
+    asked = ("restore", digits_run, "--operator", operator(), "--measurement", tmp_path / "y.npy", "--method", method)
+    samples, evaluations = EXACT[method]
+    sizes = ("--samples", samples, "--evaluations", evaluations, "--label", 3)
+    told = command(*asked, *sizes, "--out", tmp_path / "out", "--json")
+    assert told.code == 0, told.err
+    assert told.json["evaluations"] <= evaluations + 0.01
+    assert (told.json["mixing"] is None) == (method != "exact")
+    assert "at least" in refused(*asked, "--samples", 1, "--evaluations", 1, "--out", tmp_path / "out")
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in EXACT])
 def test_every_method_by_its_name(command, digits_run, operator, tmp_path, method):
     measured = tmp_path / "y.npy"
     np.save(measured, np.full((1, 1, 8, 8), 3.0))

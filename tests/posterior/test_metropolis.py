@@ -1,4 +1,4 @@
-"""Tested moves and unknown noise, against quadrature on a line and conjugate laws."""
+"""MetropolisBridge moves and unknown noise, against quadrature on a line and conjugate laws."""
 
 from __future__ import annotations
 

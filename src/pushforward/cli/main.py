@@ -101,6 +101,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
         '  operator = { kind = "mask", hidden = [4, 0, 4, 8] }   # top, left, height, width\n'
         "  noise = { sigma = 0.5 }                              # in the units of the data",
     ),
+    "calibrate": (
+        "pushforward.cli.calibrate:calibrate",
+        "pushforward calibrate runs/digits-edm --operator hidden.toml\n"
+        "  pushforward calibrate runs/photos --operator blur.toml --method exact -n 200",
+    ),
     "tune": (
         "pushforward.cli.tune:tune",
         "pushforward tune runs/digits-edm --evaluations 8\n  pushforward sample runs/digits-edm --steps 8 -o fast.png",

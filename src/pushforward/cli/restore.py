@@ -17,7 +17,9 @@ from pushforward.errors import UserError
 if TYPE_CHECKING:
     import numpy as np
 
+    from pushforward.config.operator_schema import MeasurementConfig
     from pushforward.config.restoring import Restored
+    from pushforward.config.run import Run
     from pushforward.data.format import Format
 
 Folder = Annotated[Path, Parameter(name="RUN", help="the folder of a run")]
@@ -60,7 +62,7 @@ def restore(
         Path,
         Parameter(help="an .npz or .h5 with y (and x, the truth, if known), .npy, ISMRMRD .h5, .nii, .dcm or an image"),
     ],
-    method: Annotated[str, Parameter(help=", ".join(METHODS))] = USUAL_METHOD,
+    method: Annotated[str | None, Parameter(help=f"{', '.join(METHODS)} [recommended]")] = None,
     samples: Annotated[int, Parameter(help="draws of the posterior of each item")] = 16,
     evaluations: Annotated[int | None, Parameter(help="of the network per draw [what suits the method]")] = None,
     label: Annotated[str | None, Parameter(help="a class that the items are of [none]")] = None,
@@ -73,6 +75,9 @@ def restore(
     common: Common = DEFAULT,
 ) -> None:
     """Restore what was measured: draws of the posterior, their mean, and how sure the model is of each value.
+
+    Without --method and --evaluations, methods are tried on measurements simulated from the model, from cheap to dear;
+    the first whose uncertainty is right is taken, and remembered in RUN/recommended.json.
 
     Writes the estimate in the form of the data (beside that in the form of the measurement, for .nii and .dcm),
     samples.npz, restoration.json and, for images, the deviation map and a picture of all.
@@ -90,6 +95,10 @@ def restore(
         common.say(f"lines without a signal have the deviation {measured.noise:.4g} in each of their two parts")
     if config.noise.kind == "gaussian" and config.noise.sigma == 0.0:
         common.say("the measurement is taken to be free of noise: if it is not, say noise = { sigma = … }")
+    if method is None and evaluations is None:
+        api.checked_likelihood(found, config, operator.parent, measured.y, measured.mask)  # before any work is done
+        method, evaluations = _recommended(found, config, operator.parent, label, guidance, batch_size, common)
+    method = method or USUAL_METHOD
     with Bar(common, "restoring") as bar:
         restored = api.restore(
             found,
@@ -113,6 +122,18 @@ def restore(
     common.result(values, *_lines(values))
 
 
+def _recommended(
+    run: Run, config: MeasurementConfig, folder: Path, label: str | None, guidance: float, at_once: int, common: Common
+) -> tuple[str, int | None]:
+    """The method and its evaluations, after saying why."""
+    from pushforward import api
+
+    with Bar(common, "recommending") as bar:
+        advice = api.recommended(run, config, folder, label=label, guidance=guidance, batch_size=at_once, progress=bar)
+    common.say(advice.reason)
+    return advice.name, advice.evaluations
+
+
 def _values(restored: Restored, form: Format, truth: np.ndarray | None) -> dict[str, Any]:
     import numpy as np
 
@@ -120,6 +141,7 @@ def _values(restored: Restored, form: Format, truth: np.ndarray | None) -> dict[
         "items": restored.mean.shape[0],
         "deviation": float(np.sqrt(np.mean(np.square(restored.deviation)))),
         "chi2": None if restored.chi2 is None else float(restored.chi2.mean()),
+        "mixing": None if restored.mixing is None else float(restored.mixing.max()),
         "evaluations": restored.evaluations,
         "seconds": round(restored.seconds, 3),
     }
@@ -141,6 +163,8 @@ def _lines(values: dict[str, Any]) -> list[str]:
     ]
     if values["chi2"] is not None:
         lines.append(f"χ² per measurement {values['chi2']:.3g}: near 1 where the draws explain what was measured")
+    if values["mixing"] is not None:
+        lines.append(f"split-R̂ {values['mixing']:.3g} at most: near 1 where chains have come to one law")
     if "error" in values:
         lines.append(f"error of the mean {values['error']:.4g} against the true items, PSNR {values['psnr']:.2f} dB")
     return [*lines, f"written to {values['out']}"]

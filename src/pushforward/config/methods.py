@@ -11,6 +11,7 @@ from pushforward.errors import UserError
 
 if TYPE_CHECKING:
     from pushforward.inverse import Likelihood, Method
+    from pushforward.posterior import CrowdMethod
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class NamedMethod:
     """A method by name: what it is in a few words, how it is made, and how many evaluations suit it."""
 
     about: str
-    build: Callable[[Likelihood], Method]
+    build: Callable[[Likelihood], Method | CrowdMethod]
     evaluations: int
 
 
@@ -47,6 +48,16 @@ def _own(name: str) -> Callable[[Likelihood], Method]:
     return build
 
 
+def _exact(name: str) -> Callable[[Likelihood], Method | CrowdMethod]:
+    def build(likelihood: Likelihood) -> Method | CrowdMethod:
+        from pushforward import posterior
+
+        made: Method | CrowdMethod = getattr(posterior, name)()
+        return made
+
+    return build
+
+
 METHODS: dict[str, NamedMethod] = {
     "default": NamedMethod("moment matching; pigdm if not linear, proximal if not Gaussian", _usual, 50),
     "mmps": NamedMethod("moment matching; exact for Gaussian data", _rule("MMPS"), 50),
@@ -61,6 +72,9 @@ METHODS: dict[str, NamedMethod] = {
     "repaint": NamedMethod("projection with resampling", _own("RePaint"), 100),
     "projection": NamedMethod("projection between predictor and corrector", _own("ProjectedScore"), 100),
     "ccdf": NamedMethod("from a first estimate, with projections", _own("CCDF"), 20),
+    "exact": NamedMethod("noise splitting: draws of the posterior itself", _exact("SplitGibbs"), 500),
+    "tempering": NamedMethod("weighted and cooled together, where there are many modes", _exact("Tempering"), 1000),
+    "twisted": NamedMethod("guidance with weights; for linear operators", _exact("Twisted"), 100),
     "red-diff": NamedMethod("an optimum, not a draw", _own("REDDiff"), 100),
 }
 USUAL_METHOD = "default"

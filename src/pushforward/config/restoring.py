@@ -19,12 +19,13 @@ from pushforward.config.rows import Rows, rows_of
 from pushforward.config.run import Run
 from pushforward.data.measured import Measured
 from pushforward.errors import UserError
-from pushforward.inverse import Gaussian, LinearOperator, Measurement, posterior_samples
+from pushforward.inverse import Gaussian, LinearOperator, Measurement
 from pushforward.inverse.operators.units import Affine
 from pushforward.inverse.solve import dots, squares
 from pushforward.models.generator import Label, Samples
 from pushforward.numerics.broadcast import expand
 from pushforward.numerics.random import Draws
+from pushforward.posterior import Posterior, Question, infer
 from pushforward.report.evaluation import EvaluationCounter
 
 
@@ -34,6 +35,7 @@ class Restored:
 
     `samples` (S, N, …), `mean` and `deviation` (N, …) are real numbers in the user's units; `estimate` is the mean in
     the user's own form. `back` is A* y, scaled to fit y, of linear operators: what there is to see without a model.
+    `mixing` (N,) is split-R̂ where draws are the ends of chains: near 1 where they have come to one law.
     `chi2` (N,) is ‖y − A x‖²/(m σ²) of the draws, near 1 where they explain y; None where noise is
     not Gaussian.
     """
@@ -46,6 +48,7 @@ class Restored:
     chi2: np.ndarray | None
     evaluations: float
     seconds: float
+    mixing: np.ndarray | None = None
 
 
 def simulate(
@@ -95,31 +98,45 @@ def restore(
     """
     generator, entry = run.denoising("restoring"), named_method(method)
     generator.model.eval()
-    known = Measured(np.asarray(y), mask=mask)
-    operator = build_operator(config, run.format.shape, folder, known)
-    measured = as_items(torch.as_tensor(y), operator.y_shape(run.format.shape))
-    items, device = len(measured), generator.model.device
-    likelihood = build_likelihood(config.noise, operator, _double(measured).to(device))
-    _check_range(likelihood, run.format.shape)
+    likelihood = checked_likelihood(run, config, folder, y, mask)
+    items, device = len(likelihood.y), generator.model.device
     labels = None if label is None else generator.label_indices(label, items)
     spent = entry.evaluations if evaluations is None else evaluations
     began = time.perf_counter()
     with EvaluationCounter(generator.model.network) as counter:
-        drawn = posterior_samples(
-            entry.build(likelihood),
+        question = Question(
             generator.conditioned(labels, guidance),
             likelihood.in_units(run.format),
             run.format.shape,
-            items=items,
+            items,
+            device=device,
+        )
+        answer = infer(
+            entry.build(likelihood),
+            question,
             samples=samples,
             evaluations=spent,
             seed=seed,
             at_once=batch_size,
-            device=device,
             observe=None if progress is None else lambda step: progress(step.step, step.total),
         )
     seconds = time.perf_counter() - began
-    return _told(run, likelihood, drawn, labels, counter.items / (items * samples), seconds)
+    return _told(run, likelihood, answer, labels, counter.items / (items * samples), seconds)
+
+
+def checked_likelihood(
+    run: Run, config: MeasurementConfig, folder: Path, y: Tensor | np.ndarray, mask: np.ndarray | None = None
+) -> Measurement:
+    """The likelihood of measurements y in the user's units, on the device of the run's model.
+
+    Raises UserError for measurements that do not fit the operator, are not finite, or are nothing that it gives.
+    """
+    operator = build_operator(config, run.format.shape, folder, Measured(np.asarray(y), mask=mask))
+    measured = as_items(torch.as_tensor(y), operator.y_shape(run.format.shape))
+    device = run.denoising("restoring").model.device
+    likelihood = build_likelihood(config.noise, operator, _double(measured).to(device))
+    _check_range(likelihood, run.format.shape)
+    return likelihood
 
 
 def _check_range(likelihood: Measurement, shape: tuple[int, ...]) -> None:
@@ -133,8 +150,9 @@ def _check_range(likelihood: Measurement, shape: tuple[int, ...]) -> None:
 
 
 def _told(
-    run: Run, likelihood: Measurement, drawn: Tensor, labels: Tensor | None, evaluations: float, seconds: float
+    run: Run, likelihood: Measurement, answer: Posterior, labels: Tensor | None, evaluations: float, seconds: float
 ) -> Restored:
+    drawn, rhat = answer.resampled().samples, answer.rhat
     values = Affine.of(run.format)(drawn.double())
     chi2 = None
     if isinstance(likelihood, Gaussian) and not likelihood.exact:
@@ -143,9 +161,10 @@ def _told(
     estimate = Samples(
         run.format.decode(drawn.mean(0).cpu()), None if labels is None else labels.cpu().numpy(), run.format
     )
+    mixing = None if rhat is None else rhat.cpu().numpy()
     numbers = [part.float().cpu().numpy() for part in (values, values.mean(0), deviation)]
     back = back_projected(likelihood, values[0])
-    return Restored(numbers[0], numbers[1], numbers[2], estimate, back, chi2, evaluations, seconds)
+    return Restored(numbers[0], numbers[1], numbers[2], estimate, back, chi2, evaluations, seconds, mixing)
 
 
 def back_projected(likelihood: Measurement, like: Tensor) -> np.ndarray | None:

@@ -19,7 +19,7 @@ from pushforward.numerics.random import Draws
 from pushforward.paths.gaussian import CLEAN
 from pushforward.posterior.bridge import Bridge
 from pushforward.posterior.chains import Chains, Watched
-from pushforward.posterior.metropolis import Tested
+from pushforward.posterior.metropolis import MetropolisBridge
 from pushforward.posterior.noise_level import UnknownNoise, with_noise
 from pushforward.posterior.reverse import Reverse
 from pushforward.posterior.splitting import Splitting
@@ -103,7 +103,7 @@ class SplitGibbs:
     def bridge(self, likelihood: Likelihood, x: Tensor) -> Bridge:
         """The bridge of a likelihood for chains like x (B, …)."""
         if not is_linear(likelihood):
-            return Tested(likelihood, len(x))
+            return MetropolisBridge(likelihood, x)
         split = Splitting(likelihood, tuple(x.shape[1:]))
         if self.rho is None:
             return split
@@ -135,7 +135,7 @@ class _Run:
 
     def __call__(self, x: Tensor, cooling: int) -> Chains:
         watch = Watched.of(x)
-        scale, accepted = self._scale(x), torch.zeros(len(x), dtype=torch.float64)
+        scale, accepted = self._scale(x), torch.zeros(len(x), dtype=torch.float64, device=x.device)
         fitted = max(cooling, 1) if self.bridge.adapts else 0
         sigma: Tensor | None = None
         for i in range(self.sweeps):
@@ -158,7 +158,7 @@ class _Run:
 
     def _scale(self, x: Tensor) -> Tensor:
         """Where the scale of tested moves starts: a tenth of the data's deviation."""
-        scale = torch.full((len(x),), 0.1 * deviation(self.reverse.denoiser), dtype=torch.float64)
+        scale = torch.full(x.shape[:1], 0.1 * deviation(self.reverse.denoiser), dtype=torch.float64, device=x.device)
         return scale.clamp(self.reverse.least, self.reverse.widest)
 
     def _heat(self, x: Tensor, i: int, cooling: int) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pushforward.denoisers.denoiser import Denoiser
 from pushforward.denoisers.estimate import Estimate
+from pushforward.denoisers.oracle import MixtureDenoiser
 from pushforward.denoisers.wrappers import Wrapper
 from pushforward.errors import UserError
 from pushforward.inverse.likelihoods.likelihood import Likelihood
@@ -108,16 +109,16 @@ def infer(
         parts = [(torch.arange(samples)[:, None] * question.items + p).flatten() for p in _split(question, per_part)]
     else:
         parts = list(torch.arange(len(index)).split(at_once or len(index)))
-    draws, counted = _paired(question, samples, seed), Counted(question.denoiser)
+    draws, prior = _paired(question, samples, seed), counted(question.denoiser)
     found = []
     with torch.no_grad():
         for number, rows in enumerate(parts):
             rows = rows.to(question.device)
-            part = _Part(question, counted, index.to(question.device)[rows], draws[rows], samples)
+            part = _Part(question, prior, index.to(question.device)[rows], draws[rows], samples)
             seen = _part_of(observe, number, len(parts)) if observe else None
             found.append(part.crowd(method, evaluations, seen) if together else part.rows(method, evaluations, seen))
     joined = _beside(found) if together else _below(found, samples, question.items)
-    return replace(joined, evaluations=counted.rows_seen / len(index), likelihood=question.likelihood)
+    return replace(joined, evaluations=prior.counts[0] / len(index), likelihood=question.likelihood)
 
 
 def _split(question: Question, size: int) -> tuple[Tensor, ...]:
@@ -167,13 +168,27 @@ class Counted(Wrapper):
 
     counts: list[int] = field(default_factory=lambda: [0])
 
-    @property
-    def rows_seen(self) -> int:
-        return self.counts[0]
-
     def estimate(self, x: Tensor, level: Level) -> Estimate:
         self.counts[0] += len(x)
         return self.inner.estimate(x, level)
+
+
+@dataclass(frozen=True)
+class CountedMixture(MixtureDenoiser):
+    """The same of an exact mixture, which stays one: what is known of it in closed form may be used."""
+
+    counts: list[int] = field(default_factory=lambda: [0])
+
+    def estimate(self, x: Tensor, level: Level) -> Estimate:
+        self.counts[0] += len(x)
+        return super().estimate(x, level)
+
+
+def counted(denoiser: Denoiser) -> Counted | CountedMixture:
+    """The denoiser, with `counts[0]` the rows that it was asked about."""
+    if isinstance(denoiser, MixtureDenoiser):
+        return CountedMixture(denoiser.mixture, denoiser.path)
+    return Counted(denoiser)
 
 
 def _paired(question: Question, samples: int, seed: int) -> Draws:

@@ -28,22 +28,22 @@ from pushforward.posterior.bridge import Bridge, Moved
 from pushforward.posterior.reverse import Reverse
 
 
-class Tested(Bridge):
+class MetropolisBridge(Bridge):
     """The bridge of any likelihood: ℓ(x; heat) = p(y | x)^β with β = 1/heat², so that Gaussian noise is heat·σ.
 
-    The scale of its moves is ρ. Raises UserError for a measurement that is free of noise.
+    `like` (B, …) are states of its chains; moves are scaled by ρ. Raises UserError for measurements without noise.
     """
 
     adapts = True
 
-    def __init__(self, likelihood: Likelihood, rows: int, start: float = 30.0) -> None:
+    def __init__(self, likelihood: Likelihood, like: Tensor, start: float = 30.0) -> None:
         if isinstance(likelihood, Gaussian) and likelihood.exact:
             raise UserError(
                 "an exact posterior needs noise, and this measurement has sigma = 0: there is no density to sample; "
                 "give the noise that it has, or one far below what matters to you"
             )
         self.likelihood, self.start = likelihood, start
-        self.last = torch.ones(rows, dtype=torch.float64)
+        self.last = torch.ones(len(like), dtype=torch.float64, device=like.device)
 
     def first(self, deviation: float) -> Tensor:
         return self.start * self.last

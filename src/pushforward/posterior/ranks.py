@@ -16,6 +16,7 @@ from scipy import stats
 from torch import Tensor
 
 from pushforward.errors import UserError
+from pushforward.inverse.likelihoods.gaussian import Gaussian
 from pushforward.inverse.likelihoods.likelihood import Likelihood
 from pushforward.inverse.solve import dots, noise_like, squares
 from pushforward.numerics.broadcast import sum_per_sample
@@ -81,6 +82,7 @@ def watched(x: Tensor, likelihood: Likelihood | None, projections: int) -> Mappi
     found = {"sum": sum_per_sample(x.real.double() if x.is_complex() else x.double()), "norm": squares(x).double()}
     for i, direction in enumerate(directions):
         found[f"projection {i + 1}"] = dots(x.double(), direction.expand_as(x))
-    if likelihood is not None:
+    # Without noise there is no density of y to be ranked by.
+    if likelihood is not None and not (isinstance(likelihood, Gaussian) and likelihood.exact):
         found["log p(y | x)"] = likelihood.log_prob(x).double()
     return found

@@ -88,7 +88,9 @@ class Reverse:
             )
         end = torch.clamp(start, max=deviation(self.denoiser)) / _END
         end = torch.clamp(end, min=self.least / 2)
-        share = torch.linspace(0, 1, self.steps, dtype=torch.float64).reshape(-1, *[1] * start.ndim)
+        share = torch.linspace(0, 1, self.steps, dtype=torch.float64, device=start.device).reshape(
+            -1, *[1] * start.ndim
+        )
         first, last = start.log() / _RAMP, end.log() / _RAMP
         return ((1 - share) * first.exp() + share * last.exp()) ** _RAMP
 

@@ -54,7 +54,7 @@ class Splitting(Bridge):
         self.operator: LinearOperator = gaussian.linear
         self.system: SingularSystem | None = self.operator.svd(shape)
         self.sigma = torch.as_tensor(gaussian.sigma, dtype=torch.float64, device=gaussian.y.device)
-        self.norm = _norm(self.operator, self.system, shape)
+        self.norm = _norm(self.operator, self.system, shape).to(self.sigma.device)
         self.last = torch.as_tensor(margin * self.sigma / self.norm, dtype=torch.float64)
         self._kept: Seen | None = None
 
@@ -64,7 +64,7 @@ class Splitting(Bridge):
     def seen(self, x: Tensor) -> Seen:
         if self.system is None:
             residual = self.gaussian.residual(x)
-            return Seen(residual, torch.zeros(len(x), dtype=torch.float64))
+            return Seen(residual, torch.zeros(len(x), dtype=torch.float64, device=x.device))
         if self._kept is None or self._kept.residual.real.dtype != x.real.dtype:
             self._kept = self._measured(x)
         return Seen(

@@ -24,7 +24,7 @@ from pushforward.inverse.rules.gains import is_linear
 from pushforward.numerics.random import Draws
 from pushforward.paths.gaussian import CLEAN
 from pushforward.posterior.bridge import Bridge
-from pushforward.posterior.metropolis import Tested
+from pushforward.posterior.metropolis import MetropolisBridge
 from pushforward.posterior.resampling import systematic
 from pushforward.posterior.reverse import Reverse
 from pushforward.posterior.splitting import Splitting
@@ -86,7 +86,7 @@ class Tempering:
             )
         flat = x.flatten(0, 1)
         bridge: Bridge = (
-            Splitting(likelihood, tuple(x.shape[2:])) if is_linear(likelihood) else Tested(likelihood, len(flat))
+            Splitting(likelihood, tuple(x.shape[2:])) if is_linear(likelihood) else MetropolisBridge(likelihood, flat)
         )
         prior = guidance_sampler(denoiser, self.start).sample(denoiser, flat, self.start, draws.at("prior draws"))
         crowd = _Crowd(bridge, Reverse(denoiser, self.inner), prior, samples, items, draws)
@@ -109,11 +109,11 @@ class _Crowd:
         self.last = last.unflatten(0, (samples, items))[0]
         self.heat = torch.full_like(self.last, math.inf)
         self.ceiling = self.last * _HOTTEST if bridge.adapts else torch.full_like(self.last, reverse.most)
-        self.weights = torch.zeros(samples, items, dtype=torch.float64)
-        self.evidence = torch.zeros(items, dtype=torch.float64)
+        self.weights = torch.zeros(samples, items, dtype=torch.float64, device=x.device)
+        self.evidence = torch.zeros(items, dtype=torch.float64, device=x.device)
         scale = torch.full_like(self.last, 0.5 * deviation(reverse.denoiser))
         self.scale = scale.clamp(reverse.least, reverse.widest)
-        self.accepted = torch.ones(items, dtype=torch.float64)
+        self.accepted = torch.ones(items, dtype=torch.float64, device=x.device)
 
     def cool(self, left: int, keep: float) -> Tensor:
         """To the next heat. The share of the crowd below which it is to be drawn anew, (B,): all where one arrives."""

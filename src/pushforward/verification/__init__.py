@@ -22,6 +22,7 @@ from pushforward.verification import (
     langevin,
     likelihood,
     misprints,
+    posterior,
     processes,
     restoration,
     score_matching,
@@ -46,6 +47,7 @@ TOPICS: tuple[ModuleType, ...] = (
     guidance,
     inverse,
     restoration,
+    posterior,
     card,
     misprints,
 )

@@ -1,0 +1,115 @@
+"""Is the uncertainty of a run's restorations right? Measured on simulated items, and on true ones."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import Tensor
+
+from pushforward.config.methods import named_method
+from pushforward.config.operator_schema import MeasurementConfig
+from pushforward.config.operators import build_likelihood, build_operator, simulated
+from pushforward.config.rows import rows_of
+from pushforward.config.run import Run
+from pushforward.errors import UserError
+from pushforward.inverse import Likelihood, LinearOperator
+from pushforward.inverse.likelihoods.likelihood import Measurement
+from pushforward.inverse.operators.units import Affine
+from pushforward.models.generator import Label
+from pushforward.numerics.random import Draws
+from pushforward.posterior import Calibration, Posterior, Question, infer, on_items, prior_draws, scaled
+from pushforward.samplers.step import Observer
+
+LEAST = 40
+"""Items: half of the true ones fit a scale, half try it out, and ranks are tested from twenty on."""
+TRUTHS = 100
+"""Evaluations for each item that the model draws: what is compared with must not err itself."""
+Progress = Callable[[int, int], None]
+
+
+def calibrate(
+    run: Run,
+    config: MeasurementConfig,
+    folder: Path,
+    *,
+    method: str,
+    source: str | Path = "test",
+    items: int = 100,
+    samples: int = 39,
+    evaluations: int | None = None,
+    label: Label = None,
+    guidance: float = 1.0,
+    seed: int = 0,
+    batch_size: int = 256,
+    progress: Progress | None = None,
+) -> Calibration:
+    """Ranks, coverage and residuals of `items` simulated and as many true items of `source`, measured as `config` says.
+
+    Raises UserError for fewer than `LEAST` items or 19 samples, and as `restore` does.
+    """
+    if items < LEAST or samples < 19:
+        raise UserError(
+            f"calibration needs at least {LEAST} items with 19 samples each, to tell 90 % from 80 %; got {items} and "
+            f"{samples}"
+        )
+    generator, entry = run.denoising("calibrating restorations"), named_method(method)
+    generator.model.eval()
+    device = generator.model.device
+    labels = None if label is None else generator.label_indices(label, items)
+    denoiser, form = generator.conditioned(labels, guidance), run.format
+    truth = rows_of(run, source, items).x.to(device)
+    if len(truth) < LEAST:
+        raise UserError(f"{source} holds {len(truth)} items; calibration needs at least {LEAST} whose truth is known")
+    answers: list[tuple[Posterior, Tensor]] = []
+    began = time.perf_counter()
+    keys = Draws.of(seed, range(items), "calibrate", device)
+    drawn = prior_draws(denoiser, form.shape, keys, TRUTHS, at_once=batch_size)
+    for part, x in enumerate((drawn, truth)):
+        likelihood = measured_in_units(run, config, folder, x, keys.at("measured", part)[: len(x)])
+        method_ = entry.build(likelihood)
+        question = Question(denoiser, likelihood, form.shape, len(x), device=device)
+        answer = infer(
+            method_,
+            question,
+            samples=samples,
+            evaluations=evaluations or entry.evaluations,
+            seed=seed + part,
+            at_once=batch_size,
+            observe=_half(progress, part),
+        )
+        answers.append((answer.resampled(), x))
+    scale, held, plain = scaled(*answers[1])
+    return Calibration(
+        method,
+        answers[1][0].evaluations,
+        samples,
+        len(truth),
+        on_items(*answers[0]),
+        on_items(*answers[1]),
+        scale,
+        held,
+        plain,
+        time.perf_counter() - began,
+    )
+
+
+def measured_in_units(run: Run, config: MeasurementConfig, folder: Path, x: Tensor, keys: Draws) -> Likelihood:
+    """Items x (N, …) in model units, measured in the user's with noise: the likelihood in model units.
+
+    Raises UserError for an operator that fails its check.
+    """
+    operator = build_operator(config, run.format.shape, folder)
+    if isinstance(operator, LinearOperator):
+        operator.check(run.format.shape, 1e-4)
+    values = Affine.of(run.format)(x.double())
+    found: Measurement = build_likelihood(config.noise, operator, simulated(config.noise, operator, values, keys))
+    return found.in_units(run.format)
+
+
+def _half(progress: Progress | None, part: int) -> Observer | None:
+    """What is told of each of the two parts, as one way."""
+    if progress is None:
+        return None
+    return lambda step: progress(part * step.total + step.step, 2 * step.total)

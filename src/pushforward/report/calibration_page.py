@@ -1,0 +1,153 @@
+"""The page of a calibration: ranks, coverage, residuals and a scale that makes intervals right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pushforward.posterior import Calibration, OnItems, Ranks
+from pushforward.report.markup import Html
+from pushforward.report.page import Figure, Page, Section, Verdict, cards, figure, row, table
+from pushforward.report.scales import number
+from pushforward.report.svg import Axes, Series, histogram, line_chart
+
+_BINS = 10
+_LEVEL = 0.01
+
+
+def calibration_page(found: Calibration, title: str) -> Page:
+    """The page; its verdict is that of the model's own items, where only the sampler can be wrong."""
+    good = passes(found.drawn)
+    text = (
+        f"On {found.items} items that the model drew itself, draws by {found.method} cannot be told from those of the "
+        "posterior."
+        if good
+        else f"On items that the model drew itself, draws by {found.method} can be told from those of the posterior: "
+        "its intervals are wrong as they are."
+    )
+    lead = cards(
+        Figure(f"{found.drawn.curve.at(0.9):.1%}", "of values held by 90 % intervals", "items of the model"),
+        Figure(f"{found.true.curve.at(0.9):.1%}", "of values held by 90 % intervals", "true items"),
+        Figure(f"{found.held:.1%}", "held once scaled", f"by {number(found.scale.scale)} deviations, on other items"),
+        Figure(number(found.evaluations), "evaluations per draw", f"{number(found.seconds)} s in all"),
+    )
+    return Page(
+        f"Calibration: {title}",
+        f"{found.method}, {found.samples} draws of each of {found.items} items, twice",
+        Verdict(text, good),
+        [_ranks(found), _coverage(found), _residuals(found), _scale(found)],
+        [lead],
+    )
+
+
+def passes(found: OnItems) -> bool:
+    """Whether neither ranks nor residuals tell the draws from right ones, at the level of 1 %."""
+    return found.ranks.passes(_LEVEL) and (found.residuals is None or found.residuals.passes(_LEVEL))
+
+
+def calibration_values(found: Calibration) -> dict[str, Any]:
+    """The page's numbers as plain JSON."""
+
+    def of(items: OnItems) -> dict[str, Any]:
+        tests = () if items.residuals is None else items.residuals.tests
+        return {
+            "calibrated": passes(items),
+            "ranks": items.ranks.p_values(),
+            "coverage": dict(zip(map(str, items.curve.levels), items.curve.covered, strict=True)),
+            "residuals": {t.name: {"value": t.value, "expected": t.expected, "p": t.p_value} for t in tests},
+        }
+
+    return {
+        "method": found.method,
+        "items": found.items,
+        "samples": found.samples,
+        "evaluations": found.evaluations,
+        "seconds": round(found.seconds, 2),
+        "drawn": of(found.drawn),
+        "true": of(found.true),
+        "scale": found.scale.scale,
+        "level": found.scale.level,
+        "held": found.held,
+        "plain": found.plain,
+    }
+
+
+def _ranks(found: Calibration) -> Section:
+    sum_, last = found.drawn.ranks.names.index("sum"), len(found.drawn.ranks.names) - 1
+    charts = [
+        figure(_histogram(items.ranks, column), f"{items.ranks.names[column]}, {who}")
+        for who, items in (("items of the model", found.drawn), ("true items", found.true))
+        for column in dict.fromkeys((sum_, last))
+    ]
+    rows = [
+        [name, number(found.drawn.ranks.p_values()[name]), number(found.true.ranks.p_values()[name])]
+        for name in found.drawn.ranks.names
+    ]
+    return Section(
+        "Where the truth stands among the draws",
+        [
+            "If draws are right, the truth is one of them: each of its numbers is as likely to be the smallest as the "
+            "middle one. A hump in the middle tells draws that are too wide, two humps at the ends draws that are too "
+            "sure, a slope a bias. A p-value below 0.01 is a finding.",
+            row(*charts[:2]),
+            row(*charts[2:]),
+            table(["number", "p, items of the model", "p, true items"], rows, numeric=(1, 2)),
+        ],
+    )
+
+
+def _histogram(ranks: Ranks, column: int) -> Html:
+    title = f"Ranks of {ranks.names[column]}"
+    values = ranks.uniforms()[:, column].tolist()
+    words = f"Shares of items by the rank of the truth among {ranks.draws} draws; even where all is right."
+    return histogram([("items", values)], "rank of the truth, as a share", title, words, _BINS)
+
+
+def _coverage(found: Calibration) -> Section:
+    levels = found.drawn.curve.levels
+    chart = line_chart(
+        [
+            Series("as it should be", levels, levels, dashed=True),
+            Series("items of the model", levels, found.drawn.curve.covered),
+            Series("true items", found.true.curve.levels, found.true.curve.covered),
+        ],
+        Axes("level", "share held"),
+        "Coverage of central intervals",
+        "The share of values that intervals of each level hold, beside the level itself.",
+    )
+    return Section(
+        "How often intervals hold the truth",
+        [
+            "A point below the diagonal is an interval that promises more than it holds. Where items of the model lie "
+            "on the diagonal and true ones do not, it is the model that errs and not the sampler.",
+            figure(chart),
+        ],
+    )
+
+
+def _residuals(found: Calibration) -> Section:
+    if found.drawn.residuals is None or found.true.residuals is None:
+        return Section("What residuals tell", ["Residuals are checked where noise is Gaussian."])
+    rows = [
+        [own.name, number(own.value), number(own.p_value), number(other.value), number(other.p_value)]
+        for own, other in zip(found.drawn.residuals.tests, found.true.residuals.tests, strict=True)
+    ]
+    return Section(
+        "What residuals tell, without a truth",
+        [
+            "What is left of a measurement when a draw is taken from it should be noise: of the size that was stated, "
+            "and uncorrelated. This can be asked of measurements whose truth nobody knows.",
+            table(["check", "items of the model", "p", "true items", "p"], rows, numeric=(1, 2, 3, 4)),
+        ],
+    )
+
+
+def _scale(found: Calibration) -> Section:
+    return Section(
+        "Intervals that hold on true items",
+        [
+            f"Intervals of {number(found.scale.scale)} deviations to either side of the mean hold at least 90 % of the "
+            f"values of items like the {found.scale.items} it was fitted on, whatever is wrong with the model or the "
+            f"method. Fitted on one half of the items they held {found.held:.1%} of the other; 1.645 deviations, what "
+            f"a normal law would need, held {found.plain:.1%}.",
+        ],
+    )

@@ -1,0 +1,48 @@
+"""The page of a calibration says what was found, for draws that are right and for draws that are not."""
+
+from __future__ import annotations
+
+import json
+
+import torch
+
+from pushforward.inverse import Gaussian, Identity
+from pushforward.numerics.random import Draws
+from pushforward.posterior import Calibration, Posterior, on_items, scaled
+from pushforward.report.calibration_page import calibration_page, calibration_values
+
+F64 = torch.float64
+
+
+def calibration(widen: float = 1.0) -> Calibration:
+    """x ~ N(0, 1) of twelve numbers, y = x + n of the same size: draws of N(y/2, 1/2), perhaps of another width."""
+    items, size = 80, 12
+    found = []
+    for seed in (0, 1):
+        x = Draws.of(seed, range(items), "x").normal((size,), F64)
+        likelihood = Gaussian.measure(Identity(), x, 1.0, Draws.of(seed, range(items), "noise"))
+        z = Draws.of(seed, range(19), "draws").normal((items, size), F64)
+        found.append((Posterior(likelihood.y / 2 + widen * 0.5**0.5 * z, 1.0, likelihood), x))
+    scale, held, plain = scaled(*found[1])
+    return Calibration("exact", 500.0, 19, items, on_items(*found[0]), on_items(*found[1]), scale, held, plain, 1.0)
+
+
+def test_right_draws():
+    told = calibration()
+    page = calibration_page(told, "digits")
+    assert page.verdict.good and "cannot be told" in page.verdict.text
+    values = json.loads(json.dumps(calibration_values(told)))
+    assert values["drawn"]["calibrated"] and values["true"]["calibrated"]
+    assert abs(values["drawn"]["coverage"]["0.9"] - 0.9) < 0.03
+    assert abs(told.held - 0.9) < 0.05
+    text = page.render()
+    assert text.count("<svg") == 5 and "Where the truth stands" in text
+
+
+def test_draws_that_are_too_sure():
+    told = calibration(0.5)
+    page = calibration_page(told, "digits")
+    assert not page.verdict.good and "can be told" in page.verdict.text
+    assert told.drawn.curve.at(0.9) < 0.7
+    assert abs(told.held - 0.9) < 0.05 and told.plain < 0.75
+    assert 2 < told.scale.scale / 1.645 < 2.6

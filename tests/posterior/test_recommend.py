@@ -1,0 +1,115 @@
+"""The choice of a method on simulated data, the energy score, and chains on densities, against closed forms."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from pushforward.denoisers import Mixture, MixtureDenoiser, clipped
+from pushforward.energy import HMC
+from pushforward.errors import UserError
+from pushforward.inverse import Exact, Gaussian, Guidance, Matrix, condition
+from pushforward.numerics.random import Draws
+from pushforward.paths import CLEAN, EDM
+from pushforward.posterior import (
+    Candidate,
+    DensityChains,
+    Posterior,
+    Question,
+    energy_score,
+    recommend,
+    usual_candidates,
+)
+
+F64 = torch.float64
+PRIOR = Mixture.of_covariances(
+    torch.tensor([0.4, 0.6], dtype=F64),
+    torch.tensor([[-1.5, 0.5, 0.0], [1.5, -0.5, 0.0]], dtype=F64),
+    torch.tensor([[0.1, 0.3, 0.2], [0.2, 0.1, 0.4]], dtype=F64),
+)
+DENOISER = MixtureDenoiser(PRIOR, EDM(0.005, 20.0))
+OPERATOR = Matrix(torch.tensor([[1.0, 0.5, 0.0], [0.0, 1.0, 1.0]], dtype=F64))
+SEEN = Gaussian(OPERATOR, torch.tensor([[0.3, 0.1]], dtype=F64), 0.2)
+QUESTION = Question(DENOISER, SEEN, (3,), 24, F64)
+
+
+@dataclass(frozen=True)
+class Flat:
+    """A way to restore that knows the items' size alone: draws around zero, far too sure."""
+
+    def restore(self, denoiser, likelihood, x, evaluations, draws, observe=None, /):
+        return 0.05 * draws.normal_like(x)
+
+
+def test_the_first_candidate_with_nothing_against_it_is_taken_and_it_is_said_why():
+    right = Candidate("exact score", Guidance(Exact()), 40)
+    found = recommend(QUESTION, [Candidate("flat", Flat(), 1), right, Candidate("dearer", Guidance(Exact()), 400)])
+    assert found.name == "exact score" and found.evaluations == 40 and found.calibrated
+    assert [t.name for t in found.trials] == ["flat", "exact score"]
+    assert "uncertainty of flat was wrong" in found.reason
+    assert found.trials[0].score > 1.5 * found.trials[1].score
+    assert found.trials[0].residuals is not None and found.trials[0].residuals < 1e-6
+    assert "80 % intervals" in found.trials[1].told()
+
+
+def test_where_none_is_right_the_best_is_taken_and_it_is_said_that_it_is_wrong():
+    far = Candidate("far", _Shifted(), 30)
+    found = recommend(QUESTION, [Candidate("flat", Flat(), 1), far])
+    assert found.name == "far" and not found.calibrated and "wrong" in found.reason
+    refused = Candidate("mixture", Guidance(Exact()), 40)
+    other = Question(clipped(DENOISER, -50, 50), SEEN, (3,), 24, F64)
+    assert "Gaussian mixture" in recommend(other, [refused, Candidate("flat", Flat(), 1)]).trials[0].refused
+    with pytest.raises(UserError, match="no method answered"):
+        recommend(other, [refused])
+    with pytest.raises(UserError, match="at least 20 simulated items"):
+        recommend(Question(DENOISER, SEEN, (3,), 5, F64))
+
+
+@dataclass(frozen=True)
+class _Shifted:
+    def restore(self, denoiser, likelihood, x, evaluations, draws, observe=None, /):
+        return Guidance(Exact()).restore(denoiser, likelihood, x, evaluations, draws) + 0.4
+
+
+def test_usual_candidates_go_from_cheap_to_dear():
+    counts = [c.evaluations for c in usual_candidates(QUESTION)]
+    assert counts == sorted(counts) and counts[0] == 20
+    assert all(c.evaluations <= 60 for c in usual_candidates(QUESTION, 60))
+    free = Question(DENOISER, Gaussian(OPERATOR, SEEN.y, 0.0), (3,), 24, F64)
+    assert {c.name for c in usual_candidates(free)} == {"ddrm", "pigdm"}
+
+
+def test_the_energy_score_of_one_number_is_the_ranked_probability_score():
+    """Draws of N(0, 1), truth x: CRPS = x(2Φ(x) − 1) + 2φ(x) − 1/√π."""
+    drawn = Draws.of(0, range(4000)).normal((3, 1), F64)
+    x = torch.tensor([[0.0], [0.7], [-2.0]], dtype=F64)
+    normal = torch.distributions.Normal(0.0, 1.0)
+    exact = x * (2 * normal.cdf(x) - 1) + 2 * normal.log_prob(x).exp() - 1 / math.sqrt(math.pi)
+    assert torch.allclose(energy_score(Posterior(drawn[:800], 1.0), x), exact[:, 0], atol=0.05)
+
+
+@pytest.mark.parametrize("latent", [False, True])
+def test_chains_on_a_density_reach_the_exact_posterior(latent):
+    """A Gaussian of two numbers, in x and through the affine map that makes it of normal z."""
+    root = torch.tensor([[0.8, 0.0], [0.5, 0.3]], dtype=F64)
+    mixture = Mixture.of_covariances(torch.ones(1, dtype=F64), torch.zeros(1, 2, dtype=F64), (root @ root.T)[None])
+    likelihood = Gaussian(Matrix(torch.tensor([[1.0, 1.0]], dtype=F64)), torch.tensor([[0.6]], dtype=F64), 0.3)
+    rows, method = 300, DensityChains(HMC(1e-2, 4), fit=40, moves=12)
+    many, draws = likelihood.select(torch.zeros(rows, dtype=torch.int64)), Draws.of(1, range(rows))
+    start = draws.at("start").normal((2,), F64)
+    if latent:
+        chains = method.sample_latent(lambda z: z @ root.T, many, start, draws)
+    else:
+        prior = MixtureDenoiser(mixture, EDM())
+        chains = method.sample(lambda x: prior.log_prob(x, CLEAN), many, start, draws)
+    [exact] = condition(mixture, likelihood)
+    spread = exact.covariance().diagonal().sqrt()
+    assert float(((chains.x.mean(0) - exact.mean()) / spread).abs().max()) < 4 / rows**0.5
+    assert float((chains.x.std(0) / spread - 1).abs().max()) < 0.15
+    assert chains.accepted is not None and 0.4 < float(chains.accepted.mean()) < 0.99
+    assert chains.trace.shape == (12, rows, 4)
+    with pytest.raises(UserError, match="four to be judged by"):
+        DensityChains(moves=2)
