@@ -30,15 +30,14 @@ class Bin(NamedTuple):
 
 
 class Curve(NamedTuple):
-    """The curve of a bin at θ, with slopes in units of the chord's, t = θ(1 − θ) and bend = d_k + d_{k+1} − 2.
+    """The curve of a bin at θ, with slopes in units of the chord's and ϑ = 1 − θ.
 
-    part = (θ² + d_k t)/below is the part of the height, below = 1 + bend t, and dpart/dθ = rise/below², where
-    rise = d_{k+1} θ² + 2t + d_k (1 − θ)²: sums of what is not negative, so that rounding cannot make them so.
+    With a = θ + d_k ϑ and b = ϑ + d_{k+1} θ: below = θ a + ϑ b, part = θ a/below is the part of the height, and
+    dpart/dθ = rise/below², where rise = θ b + ϑ a. All are sums of what is not negative, so that rounding cannot make
+    them so.
     """
 
     rest: Tensor
-    product: Tensor
-    bend: Tensor
     below: Tensor
     part: Tensor
     rise: Tensor
@@ -51,9 +50,14 @@ def mapped_plainly(place: Tensor, parameters: Tensor, axis: int, smallest: float
     return value, log_slope, Bin(theta, lows, lengths, chord, slopes, ends, totals, share)
 
 
+def mapped_briefly(place: Tensor, parameters: Tensor, axis: int, smallest: float) -> tuple[Tensor, Tensor]:
+    """Values and log-slopes of `mapped_plainly`; nothing is held for a gradient, so that memory is used again."""
+    return _through(place, *_box(place, parameters, axis, smallest), axis, smallest)[3:]
+
+
 def pulled_plainly(place: Tensor, parameters: Tensor, smallest: float) -> Tensor:
-    """The value alone of `mapped_plainly` on axis 1."""
-    _, _, _, lows, lengths, raw = _found(place, parameters, 1, smallest)
+    """The values alone, on axis 1."""
+    lows, lengths, raw = _box(place, parameters, 1, smallest)
     theta, _, _ = _theta(place, lows, lengths, raw, 1, smallest)
     return torch.addcmul(lows[0], lengths[0], theta)
 
@@ -106,6 +110,11 @@ def _theta(
     return (_root(part, slopes).clamp(0, 1) if axis else part), chord, slopes
 
 
+def _box(place: Tensor, parameters: Tensor, axis: int, smallest: float) -> tuple[Tensor, Tensor, Tensor]:
+    """The starts and lengths of the bin and its raw slopes, (2, M) each."""
+    return _found(place, parameters, axis, smallest)[3:]
+
+
 def _found(
     place: Tensor, parameters: Tensor, axis: int, smallest: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -146,13 +155,12 @@ def _steps(device: torch.device) -> Tensor:
 
 
 def curve_at(theta: Tensor, slopes: Tensor) -> Curve:
-    (left, right), one = slopes, one_like(theta)
-    rest, square = one - theta, theta * theta
-    product = theta * rest
-    bend = torch.sub(left + right, one, alpha=2)
-    below = torch.addcmul(one, bend, product)
-    rise = torch.addcmul(torch.addcmul(product + product, right, square), left, rest * rest)
-    return Curve(rest, product, bend, below, torch.addcmul(square, left, product) / below, rise)
+    left, right = slopes
+    rest = one_like(theta) - theta
+    a, b = torch.addcmul(theta, left, rest), torch.addcmul(rest, right, theta)
+    above = theta * a
+    below = torch.addcmul(above, rest, b)
+    return Curve(rest, below, above / below, torch.addcmul(theta * b, rest, a))
 
 
 def one_like(x: Tensor) -> Tensor:

@@ -14,7 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pushforward.flows.spline_bins import Bin, cumulation, curve_at, mapped_plainly, mapped_unrolled, one_like
+from pushforward.flows.spline_bins import (
+    Bin,
+    cumulation,
+    curve_at,
+    mapped_briefly,
+    mapped_plainly,
+    mapped_unrolled,
+    one_like,
+)
 
 
 def mapped(place: Tensor, parameters: Tensor, axis: int, smallest: float) -> tuple[Tensor, Tensor]:
@@ -23,7 +31,7 @@ def mapped(place: Tensor, parameters: Tensor, axis: int, smallest: float) -> tup
         return mapped_unrolled(place, parameters, axis, smallest)
     if torch.is_grad_enabled() and (place.requires_grad or parameters.requires_grad):
         return _Mapped.apply(place, parameters, axis, smallest)[:2]
-    return mapped_plainly(place, parameters, axis, smallest)[:2]
+    return mapped_briefly(place, parameters, axis, smallest)
 
 
 class _Mapped(torch.autograd.Function):
@@ -78,10 +86,11 @@ def _adjoint(found: Bin, value: Tensor, log: Tensor, axis: int, smallest: float)
     """The adjoints of the numbers (M,) and of the parameters (3·bins − 1, M)."""
     theta, (left, right), (width, height) = found.theta, found.slopes, found.lengths
     curve = curve_at(theta, found.slopes)
-    inverse = curve.below.reciprocal()
+    inverse, product = curve.below.reciprocal(), theta * curve.rest
+    bend = torch.sub(left + right, one_like(theta), alpha=2)
     log = -log if axis else log
     # The adjoint of θ through L, then through F.
-    lean = curve.bend * (curve.rest - theta)
+    lean = bend * (curve.rest - theta)
     over, under = log / curve.rise, log * inverse
     under = under + under
     by_theta = over * (right - left - lean) - under * lean
@@ -93,8 +102,8 @@ def _adjoint(found: Bin, value: Tensor, log: Tensor, axis: int, smallest: float)
     by_theta = torch.addcmul(by_theta, tall, speed)
     # Those of the slopes (in units of the chord's), the chord and the box.
     tall = tall * inverse
-    common = curve.product * torch.addcmul(under, tall, curve.part)
-    by_left = torch.addcmul(over * (curve.rest * curve.rest), tall, curve.product) - common
+    common = product * torch.addcmul(under, tall, curve.part)
+    by_left = torch.addcmul(over * (curve.rest * curve.rest), tall, product) - common
     by_right = over * (theta * theta) - common
     slopes = torch.stack((by_left * left, by_right * right))
     by_chord = log - slopes[0] - slopes[1]
