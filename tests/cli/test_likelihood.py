@@ -124,6 +124,16 @@ def test_classes_that_are_not_there(refused, table_run, tmp_path):
     assert "'z'" in refused("likelihood", table_run, "--data", path, *FEW)
 
 
+def test_latents_do_not_depend_on_the_batch_and_progress_is_told(small_run):
+    run, told = api.load(small_run), []
+    whole, _ = api.encode(run, "train", number=5, evaluations=6)
+    parts, rows = api.encode(
+        run, "train", number=5, evaluations=6, batch_size=2, progress=lambda *state: told.append(state)
+    )
+    assert len(rows) == 5 and told == [(2, 5), (4, 5), (5, 5)]
+    assert np.allclose(whole, parts, atol=1e-4)
+
+
 def test_encode(command, refused, small_run, tmp_path):
     said = command("encode", small_run, "--data", "train", "-n", 3, "-o", tmp_path / "z.npz", "--json", *FEW)
     assert said.json["shape"] == [3, 1, 8, 8]

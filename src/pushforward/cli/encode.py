@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from pushforward.cli.likelihood import SOURCE
 from pushforward.cli.output import DEFAULT, Common
+from pushforward.cli.sample import Bar
 from pushforward.errors import UserError
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ def encode(
     if out.suffix.lower() != ".npz":
         raise UserError(f"latents are written as .npz; got {out}")
     found = common.opened(api.load(run, which=which, device=device))
-    latents, rows = api.encode(found, data, number=number, label=label, evaluations=evaluations)
+    with Bar(common, "encoding") as bar:
+        latents, rows = api.encode(found, data, number=number, label=label, evaluations=evaluations, progress=bar)
     arrays = {"z": latents}
     if rows.labels is not None and found.format.labels is not None:
         arrays["y"] = found.format.labels.decode(rows.labels.numpy())

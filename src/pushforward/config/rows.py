@@ -32,6 +32,10 @@ class Rows:
     def __len__(self) -> int:
         return len(self.x)
 
+    def at(self, index: Tensor) -> Rows:
+        """The items of these numbers."""
+        return Rows(self.x[index], None if self.labels is None else self.labels[index])
+
 
 def rows_of(run: Run, source: str | Path, number: int | None = None, data: Dataset | None = None) -> Rows:
     """The first `number` items of a split of the run's data, or of a file or folder of the same form.

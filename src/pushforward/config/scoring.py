@@ -155,17 +155,25 @@ def encode(
     number: int | None = None,
     label: str | None = None,
     evaluations: int | None = None,
+    batch_size: int = 256,
+    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[np.ndarray, Rows]:
     """Latents (N, …) and the items that they are of: of a denoiser's probability flow, or of a flow, standard normal
     where the data is the model's; of an autoencoder the middle of q(z | x), or its codes, whole numbers.
 
-    `evaluations` of a denoiser's network, 100 by default. Raises UserError for a family without latents.
+    `evaluations` of a denoiser's network, 100 by default; `progress` is called with (done, total). Raises UserError for
+    a family without latents.
     """
     data = run.data()
     rows = rows_of(run, source, number, data)
+    code, parts = _coder(run, data, label, evaluations), []
     with torch.no_grad():
-        latents = _code(run, data, rows, label, evaluations).encode(rows.x.to(run.generator.model.device))
-    return latents.cpu().numpy(), rows
+        for index in torch.arange(len(rows)).split(batch_size):
+            part = rows.at(index)
+            parts.append(code(part).encode(part.x.to(run.generator.model.device)).cpu())
+            if progress:
+                progress(int(index[-1]) + 1, len(rows))
+    return torch.cat(parts).numpy(), rows
 
 
 def interpolate(
@@ -190,14 +198,14 @@ def interpolate(
     for item in items:
         if not 0 <= item < len(rows):
             raise UserError(f"there is no item {item}: {source} has items 0 … {len(rows) - 1}")
-    ends = Rows(rows.x[list(items)], None if rows.labels is None else rows.labels[list(items)])
+    ends, code = rows.at(torch.tensor(items)), _coder(run, data, label, evaluations)
     with torch.no_grad():
-        z = _code(run, data, ends, label, evaluations).encode(ends.x.to(run.generator.model.device))
+        z = code(ends).encode(ends.x.to(run.generator.model.device))
         if not z.is_floating_point():
             raise UserError("the latents of this model are codes, and there is no way from one code to another")
         way = torch.cat([spherical(z[:1], z[1:], share) for share in np.linspace(0, 1, steps).tolist()])
         between = Rows(way, None if ends.labels is None else _nearer(ends.labels, steps))
-        found = _code(run, data, between, label, evaluations).decode(way)
+        found = code(between).decode(way)
     return Samples(run.format.decode(found.cpu()), None, run.format)
 
 
@@ -247,21 +255,25 @@ class _Bound:
         return self.model.decode(z, self.labels)
 
 
-def _code(run: Run, data: Dataset, rows: Rows, label: str | None, evaluations: int | None) -> _Code:
-    """The latents of a run's model: the probability flow's for a denoiser, else the family's own.
+def _coder(run: Run, data: Dataset, label: str | None, evaluations: int | None) -> Callable[[Rows], _Code]:
+    """For a batch of items the latents of a run's model: the probability flow's for a denoiser, else the family's own.
 
     A family that knows classes and no "no class" is given each item's own where no label is asked for.
     """
     model = run.generator.model.eval()
     if isinstance(run.generator, DiffusionGenerator) or not isinstance(model, HasLatents):
         generator = run.denoising("a latent")
-        flow = generator.conditioned(labels_for(run, len(rows), label))
-        return ProbabilityFlow(flow, moments(run, data), solver_of(100 if evaluations is None else evaluations))
+        known, solver = moments(run, data), solver_of(100 if evaluations is None else evaluations)
+        return lambda rows: ProbabilityFlow(generator.conditioned(labels_for(run, len(rows), label)), known, solver)
     if evaluations is not None:
         raise UserError("evaluations are of a probability flow, which this model has not: leave them out")
-    own = bool(model.num_classes) and label is None
-    labels = labels_for(run, len(rows), label, rows.labels if own else None, own)
-    return _Bound(model, None if labels is None else labels.to(model.device))
+
+    def bound(rows: Rows) -> _Bound:
+        own = bool(model.num_classes) and label is None
+        labels = labels_for(run, len(rows), label, rows.labels if own else None, own)
+        return _Bound(model, None if labels is None else labels.to(model.device))
+
+    return bound
 
 
 def _nearer(labels: Tensor, steps: int) -> Tensor:
