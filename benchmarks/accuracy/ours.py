@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import torch
 from torch import Tensor
 
 from accuracy.problem import Problem
@@ -20,16 +23,17 @@ def default(problem: Problem, evaluations: int) -> Tensor:
 
 
 def tuned(problem: Problem, evaluations: int, effort: Effort) -> tuple[Tensor | None, TuningResult]:
-    """Fitted to starts of its own; endpoints of the problem's starts, which it has not seen."""
+    """Fitted in float32 to starts of its own; endpoints of the problem's starts, which it has not seen."""
     path, shape = problem.denoiser.path, problem.starts.shape[1:]
+    single = replace(problem.denoiser, mixture=problem.denoiser.mixture.to(torch.float32))
     result = tune(
-        problem.denoiser,
+        single,
         evaluations,
         shape=shape,
         sigma_data=problem.sigma_data,
         effort=effort,
         seed=evaluations,
-        dtype=problem.starts.dtype,
+        dtype=torch.float32,
     )
     if result.sampler is None:
         return None, result
