@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pushforward.config.presets import USUAL
+from pushforward.config.presets import GENERAL
 
 SIZES = {
     "diffusion": ("model.network.width=8",),
@@ -19,7 +19,7 @@ SIZES = {
     "gan": ("model.width=8",),
 }
 """Settings that make each family small."""
-OTHERS = [family for family in USUAL if family != "diffusion"]
+OTHERS = [family for family in GENERAL if family != "diffusion"]
 AT_ONCE = [family for family in OTHERS if family != "energy"]
 """Those that are no denoisers."""
 

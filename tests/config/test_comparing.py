@@ -7,7 +7,7 @@ import pytest
 
 from pushforward.config.build import parameters_of
 from pushforward.config.comparing import Budget, compare, configured, sized
-from pushforward.config.presets import USUAL
+from pushforward.config.presets import GENERAL
 from pushforward.data.sources import load
 from pushforward.errors import UserError
 
@@ -19,7 +19,7 @@ def items():
     return load(np.random.default_rng(0).normal(size=(300, 3)).astype(np.float32))
 
 
-@pytest.mark.parametrize("family", USUAL)
+@pytest.mark.parametrize("family", GENERAL)
 @pytest.mark.parametrize("parameters", [20_000, 60_000])
 def test_models_have_the_size_that_was_asked_for(items, family, parameters):
     config = sized(configured(family, Budget(steps=1), 0), items, parameters)

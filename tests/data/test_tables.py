@@ -187,7 +187,7 @@ def test_parquet_keeps_every_columns_type(tmp_path):
 @pytest.mark.parametrize(
     ("column", "sentence"),
     [
-        (["x", "y", "z"] * 4, r"not numbers: 'bad' \(string\)"),
+        (list("abcdefghijkl"), r"not numbers: 'bad' \(string\)"),
         ([None, 1.0, None] * 4, "8 missing values in column 'bad', at rows 0, 2, 3, 5, 6, …"),
         ([float("nan"), *range(11)], r"1 value .* row 0, column 'bad' \(nan\)"),
         ([1 << 53, *range(11)], "Column 'bad' .* 2⁵³"),

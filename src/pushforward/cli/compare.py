@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from pushforward.cli.output import DEFAULT, Common
-from pushforward.config.presets import USUAL
+from pushforward.config.presets import GENERAL
 from pushforward.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def compare(
     *,
     families: Annotated[
         tuple[str, ...],
-        Parameter(name="--family", negative=(), show_default=False, help=f"one or more [{', '.join(USUAL)}]"),
+        Parameter(name="--family", negative=(), show_default=False, help=f"one or more [{', '.join(GENERAL)}]"),
     ] = (),
     minutes: Annotated[float | None, Parameter(help=f"training of each, for about this long [{MINUTES:g}]")] = None,
     steps: Annotated[int | None, Parameter(help="training of each, in steps instead")] = None,
@@ -75,7 +75,7 @@ def compare(
         items,
         out,
         budget,
-        families=families or tuple(USUAL),
+        families=families or GENERAL,
         seeds=range(seeds),
         number=number,
         settings=[one for one in settings if not one.startswith("data.")],

@@ -71,6 +71,8 @@ def likelihood(
         "bits_per_dim": None if scores.bits_per_dim is None else scores.bits(scores.mean),
         "bits_per_dim_standard_error": None if scores.bits_per_dim is None else abs(scores.bits(scores.error)),
         "baselines": {"gaussian": scores.gaussian, "uniform": scores.uniform},
+        "baseline": scores.baseline,
+        "unit": scores.unit,
         "dimensions": scores.dim,
         "evaluations": scores.evaluations,
         "method": scores.method,
@@ -85,10 +87,10 @@ def likelihood(
 
 def _lines(scores: Scores, out: Path | None) -> Iterator[str]:
     of_images = scores.bits_per_dim is not None
-    yield f"{'':<34}{'nats per item':>22}" + (f"{'bits per dimension':>24}" if of_images else "")
+    yield f"{'':<34}{'nats per item':>22}" + (f"{f'bits per {scores.unit}':>24}" if of_images else "")
     rows = (
         (f"the model, {len(scores)} items", scores.mean, scores.error),
-        ("a Gaussian of the training data", scores.gaussian, math.nan),
+        (scores.baseline, scores.gaussian, math.nan),
         ("uniform on the data's range", scores.uniform, math.nan),
     )
     for name, nats, error in rows:

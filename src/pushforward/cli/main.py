@@ -22,7 +22,7 @@ from pushforward.errors import PushforwardError
 
 _HELP = """Generative models of your own data: train once, then sample, evaluate and report.
 
-DATA is `digits` (built in), a folder of images, or a .npy, .npz, .csv, .tsv, .parquet, .h5, .nii or .dcm file.
+DATA is `digits` (built in), a folder of images, or a .npy, .npz, .csv, .tsv, .parquet, .txt, .h5, .nii or .dcm file.
 RUN is the folder that training has written."""
 
 _EPILOGUE = """Examples:
@@ -45,6 +45,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "  pushforward train photos/ --preset flow-matching --steps 20000 --out runs/photos\n"
         "  pushforward train table.csv --label-column kind --set training.batch_size=64\n"
         "  pushforward train mine.toml --set model.network.width=96\n"
+        "  pushforward train text.txt --family discrete --minutes 20\n"
         "  pushforward train new.npz --from runs/photos --steps 2000",
     ),
     "sample": (
@@ -53,6 +54,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "  pushforward sample runs/digits-edm -n 1000 -o folder_of_images\n"
         "  pushforward sample runs/digits-edm --label 3 --guidance 2\n"
         "  pushforward sample runs/table -n 500 --sampler ddim --steps 50 -o rows.csv",
+    ),
+    "infill": (
+        "pushforward.cli.infill:infill",
+        'pushforward infill runs/text --text "To be, or ___ to be" -n 4\n'
+        '  pushforward infill runs/text --prompt "Enter " --length 2000 -o more.txt',
     ),
     "evaluate": (
         "pushforward.cli.evaluate:evaluate",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from pushforward.cli.output import DEFAULT, Common
 from pushforward.config.samplers import SAMPLERS
+from pushforward.errors import UserError
 
 if TYPE_CHECKING:
     from pushforward.api import Run
@@ -24,8 +25,8 @@ def sample(
         Path | None,
         Parameter(
             name=("--out", "-o"),
-            help="a grid .png, a folder of images (a name without extension), .npz, .npy, .csv, .tsv, .parquet "
-            "[samples.png or samples.csv in the run]",
+            help="a grid .png, a folder of images (a name without extension), .npz, .npy, .csv, .tsv, .parquet, .txt, "
+            ".jsonl [samples.png, .csv or .txt in the run]",
         ),
     ] = None,
     sampler: Annotated[str, Parameter(help=", ".join(SAMPLERS))] = "default",
@@ -36,6 +37,7 @@ def sample(
         Parameter(negative=(), show_default=False, help="a class by name; several in turn [all in turn]"),
     ] = (),
     guidance: Annotated[float, Parameter(help="weight towards the label; 1 is none")] = 1.0,
+    temperature: Annotated[float, Parameter(help="of symbols: below 1 the likelier ones")] = 1.0,
     which: Annotated[str, Parameter(help="which checkpoint: best or last")] = "best",
     device: Annotated[str | None, Parameter(help="cpu, cuda, cuda:1, mps … [the fastest]")] = None,
     batch_size: Annotated[int, Parameter(help="samples computed at once")] = 256,
@@ -43,21 +45,12 @@ def sample(
 ) -> None:
     """Draw samples from a run and write them in the form of the data."""
     from pushforward import api
-    from pushforward.config.samplers import build_sampler, named
     from pushforward.data.save import check_name
-    from pushforward.samplers.default import USUAL_EVALUATIONS
 
-    entry, usual = named(sampler), sampler == "default"
     found = common.opened(api.load(run, which=which, device=device))
     out = out or found.home / f"samples{default_suffix(found)}"
     check_name(out, found.format)
-    if entry.needs_variance:
-        found = found.with_variance()
-    chosen = None
-    if not usual:  # of the usual one the run itself knows whether it was tuned
-        denoising = found.denoising(f"the sampler {sampler}")
-        evaluations = USUAL_EVALUATIONS if steps is None else steps
-        chosen = build_sampler(sampler, denoising.model, evaluations, denoising.variance)
+    found, chosen = _chosen(found, sampler, steps, temperature)
     labels = [label[i % len(label)] for i in range(number)] if label else None
     began = time.perf_counter()
     with Bar(common, "sampling", number) as progress:
@@ -80,6 +73,26 @@ def sample(
     common.result(values, f"{number} samples in {seconds:.3g} s: {path}")
 
 
+def _chosen(run: Run, sampler: str, steps: int | None, temperature: float) -> tuple[Run, Any]:
+    """The run, with what its sampler needs, and the sampler of a name; None for the usual one."""
+    from pushforward.config.jump_samplers import build_jump_sampler
+    from pushforward.config.samplers import build_sampler, named
+    from pushforward.models.symbols import SymbolGenerator
+    from pushforward.samplers.default import USUAL_EVALUATIONS
+
+    if isinstance(run.generator, SymbolGenerator):
+        return run, build_jump_sampler(sampler, run.generator.model, steps, temperature)
+    if temperature != 1.0:
+        raise UserError("a temperature is of models of symbols: leave it out")
+    if named(sampler).needs_variance:
+        run = run.with_variance()
+    if sampler == "default":  # of the usual one the run itself knows whether it was tuned
+        return run, None
+    denoising = run.denoising(f"the sampler {sampler}")
+    evaluations = USUAL_EVALUATIONS if steps is None else steps
+    return run, build_sampler(sampler, denoising.model, evaluations, denoising.variance)
+
+
 def _way(run: Run, sampler: str, steps: int | None, guidance: float) -> dict[str, object]:
     """How the samples of a denoiser were drawn; nothing for families that draw at once."""
     from pushforward.models.denoising import DiffusionGenerator
@@ -98,6 +111,8 @@ def default_suffix(run: Run) -> str:
 
     if run.format.kind is Kind.IMAGE:
         return ".png"
+    if run.format.kind is Kind.TEXT:
+        return ".txt"
     given = Path(run.config.data.source).suffix.lower()
     return given if given in (".npy", ".npz", ".tsv", ".parquet") else ".csv"
 

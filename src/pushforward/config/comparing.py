@@ -9,7 +9,7 @@ from typing import Any
 
 from pushforward.config.build import hollow_model, parameters_of, resolve
 from pushforward.config.family_schema import DiffusionConfig
-from pushforward.config.presets import USUAL, preset
+from pushforward.config.presets import GENERAL, USUAL, preset
 from pushforward.config.read import read_config
 from pushforward.config.run import Run, data_config, load_run, train
 from pushforward.config.schema import Config
@@ -65,7 +65,7 @@ def compare(
     out: Path,
     budget: Budget,
     *,
-    families: Sequence[str] = tuple(USUAL),
+    families: Sequence[str] = GENERAL,
     seeds: Sequence[int] = (0, 1, 2),
     number: int | None = None,
     settings: Sequence[str] = (),

@@ -199,7 +199,37 @@ class GANConfig(Section):
     conditional: bool = Field(True, description="learn the labels, where the data has them")
 
 
+class DiscreteConfig(Section):
+    """Diffusion of symbols: texts, whole numbers, categories."""
+
+    family: Literal["discrete"] = "discrete"
+    rates: Literal["auto", "absorbing", "uniform", "birth-death", "gaussian"] = Field(
+        "auto", description="how symbols are corrupted [absorbing: hidden by a mask]"
+    )
+    width: Channels | None = Field(None, description="of the transformer [128], U-Net [32] or perceptron [128]")
+    depth: Layers | None = Field(None, description="blocks of the network [4 of texts, 1 of images, 3 of rows]")
+    dropout: Fraction = 0.0
+    timed: bool | None = Field(None, description="the network is told the time [only where symbols are not masked]")
+    by_count: bool = Field(True, description="symbols are masked by their number; false: by a random time")
+    auxiliary: NonNegativeFloat = Field(0.0, description="weight of the cross-entropy beside the bound")
+    conditional: bool = Field(True, description="learn the labels, where the data has them")
+    label_dropout: Fraction = Field(0.1, description="share of labels left out in training, so that guidance works")
+
+
+class MixedConfig(Section):
+    """Gaussian and discrete diffusion together, of tables with numbers and categories."""
+
+    family: Literal["mixed"] = "mixed"
+    rates: Literal["absorbing", "uniform"] = Field("absorbing", description="how categories are corrupted")
+    width: Channels | None = Field(None, description="of the perceptron [256]")
+    depth: Layers | None = Field(None, description="blocks of the perceptron [4]")
+    dropout: Fraction = 0.0
+    conditional: bool = Field(True, description="learn the labels, where the data has them")
+    label_dropout: Fraction = Field(0.1, description="share of labels left out in training, so that guidance works")
+
+
 ModelConfig = Annotated[
-    DiffusionConfig | FlowConfig | VAEConfig | GANConfig | EnergyConfig, Field(discriminator="family")
+    DiffusionConfig | FlowConfig | VAEConfig | GANConfig | EnergyConfig | DiscreteConfig | MixedConfig,
+    Field(discriminator="family"),
 ]
 """What is trained: one section per family."""

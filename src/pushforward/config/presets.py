@@ -28,9 +28,21 @@ PRESETS: dict[str, dict[str, Any]] = {
         "training": {"betas": (0.0, 0.99), "clip_norm": None, "ema_lengths": (0.05,)},
     },
     "energy": {"model": {"family": "energy"}},
+    "discrete": {"model": {"family": "discrete"}},
+    "mixed": {"model": {"family": "mixed"}},
 }
-USUAL = {"diffusion": "edm", "flow": "flow", "vae": "vae", "gan": "gan", "energy": "energy"}
+USUAL = {
+    "diffusion": "edm",
+    "flow": "flow",
+    "vae": "vae",
+    "gan": "gan",
+    "energy": "energy",
+    "discrete": "discrete",
+    "mixed": "mixed",
+}
 """The preset of each family, where no other is asked for."""
+GENERAL = ("diffusion", "flow", "vae", "gan", "energy")
+"""The families that learn data of numbers of any kind, and so can be compared on them."""
 
 
 def presets_of(family: str) -> list[str]:

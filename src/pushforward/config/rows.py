@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pushforward.config.run import Run
+from pushforward.data.categories import aligned
 from pushforward.data.columns import Columns
 from pushforward.data.dataset import Dataset, Split
 from pushforward.data.format import Format
@@ -17,6 +18,8 @@ from pushforward.data.numbers import is_integer
 from pushforward.data.pixels import Pixels
 from pushforward.data.raw import Raw, Reading
 from pushforward.data.sources import READERS, read
+from pushforward.data.text import TextReading
+from pushforward.data.tokens import Tokens
 from pushforward.errors import UserError
 
 SPLITS = ("train", "validation", "test")
@@ -51,6 +54,9 @@ def rows_of(run: Run, source: str | Path, number: int | None = None, data: Datas
         batch = split.batch(np.arange(min(len(split), number or len(split))))
         return Rows(batch.values, batch.labels)
     raw = _read(run, source)
+    coding = run.format.coding
+    if isinstance(coding, Columns):
+        raw = aligned(raw, coding.names, coding.categories)
     keep = np.arange(min(len(raw), number or len(raw)))
     values, labels = np.asarray(raw.rows(keep)), raw.labels_at(keep)
     values = _fitting(values, raw, run.format)
@@ -62,8 +68,11 @@ def _read(run: Run, source: str | Path) -> Raw:
     column = run.config.data.label_column
     if column is not None and Path(source).suffix.lower() in (".csv", ".tsv") and not _has_column(Path(source), column):
         column = None  # a table without its classes can be scored all the same
+    how = run.config.data
+    length = run.format.shape[0] if isinstance(run.format.coding, Tokens) else None
+    reading = Reading(label_column=column, text=TextReading(how.tokens, length, how.lines), categories=how.categories)
     try:
-        return read(source, Reading(label_column=column))
+        return read(source, reading)
     except UserError as error:
         if str(source) not in READERS and not Path(source).expanduser().exists():
             raise UserError(
@@ -82,6 +91,10 @@ def _has_column(path: Path, column: str) -> bool:
 
 def _fitting(values: np.ndarray, raw: Raw, form: Format) -> np.ndarray:
     coding = form.coding
+    if isinstance(coding, Tokens) or raw.text is not None:
+        if not isinstance(coding, Tokens) or raw.text is None:
+            raise UserError(f"{raw.what} is of another kind than the data that the model was trained on")
+        return values
     if values.shape[1:] != form.item_shape and not isinstance(coding, Columns):
         given, wanted = ("×".join(map(str, shape)) for shape in (values.shape[1:], form.item_shape))
         raise UserError(f"{raw.what} has items of shape {given}, and the model was trained on {wanted}")

@@ -14,7 +14,7 @@ class DataConfig(Section):
     """Where the data is and how it is divided."""
 
     source: str = Field(
-        "digits", description="`digits`, a folder of images, or a .npy .npz .csv .parquet .h5 .nii .dcm file"
+        "digits", description="`digits`, a folder of images, or a .npy .npz .csv .parquet .txt .h5 .nii .dcm file"
     )
     labels: bool | None = Field(None, description="false ignores the classes that the data has, true insists on them")
     label_column: str | None = Field(None, description="the column of a table that holds the class")
@@ -25,6 +25,10 @@ class DataConfig(Section):
     mode: Literal["L", "RGB", "RGBA"] | None = Field(None, description="convert every image file to this")
     channels_last: bool | None = Field(None, description="settles shapes of arrays that could be either")
     max_pixels: PositiveInt = Field(1 << 26, description="larger image files are refused")
+    tokens: str = Field("characters", description="of texts: characters, bytes, or the path of a tokenizer.json")
+    length: Annotated[int, Field(ge=2, le=1 << 20)] | None = Field(None, description="units in a piece of text [128]")
+    lines: bool = Field(False, description="every line of a text is an item of its own")
+    categories: tuple[str, ...] = Field((), description="columns of whole numbers that are categories")
     memory_limit: PositiveInt | None = Field(None, description="bytes; a third of the memory when not given")
     flip: bool = Field(False, description="augmentation: mirror images left-right at random")
     shift: NonNegativeInt = Field(0, description="augmentation: shift images by up to this many pixels")

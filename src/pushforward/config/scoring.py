@@ -14,9 +14,11 @@ from torch import Tensor
 from pushforward.config.rows import Rows, rows_of
 from pushforward.config.run import Run, weights_hash
 from pushforward.data.dataset import Dataset
+from pushforward.data.format import Kind
 from pushforward.denoisers.terminal import Moments
 from pushforward.errors import UserError
 from pushforward.models.denoising import DiffusionGenerator
+from pushforward.models.discrete import Discrete
 from pushforward.models.family import HasDensity, HasLatents, Unnormalised
 from pushforward.models.generator import Samples
 from pushforward.models.likelihood import ProbabilityFlow, spherical
@@ -30,6 +32,7 @@ from pushforward.models.scoring import (
     score_rows,
     solver_of,
 )
+from pushforward.models.symbol_scores import score_texts
 from pushforward.numerics.random import Draws
 from pushforward.training.normalisers import read_log_z, write_log_z
 
@@ -83,6 +86,17 @@ def likelihood(
     data = data or run.data()
     rows = rows_of(run, source, number, data)
     labels = labels_for(run, len(rows), label, rows.labels if own_labels else None, own_labels)
+    model = run.generator.model
+    if isinstance(model, Discrete) and run.format.kind is Kind.TEXT:
+        if evaluations is not None or probes is not None:
+            raise UserError(
+                "evaluations and probes are of a probability flow, which this model has not: leave them out"
+            )
+        train = data.train.batch(np.arange(min(len(data.train), _MEASURED))).values
+        return score_texts(
+            model.eval(), run.format, rows.x, train, labels, repeats=repeats, seed=seed, batch_size=batch_size,
+            progress=progress,
+        )  # fmt: skip
     measured = moments(run, data)
     return score_rows(
         _rule(run, data, measured, labels, evaluations, probes, batch_size, chains),
@@ -124,6 +138,8 @@ def _rule(
         return ByModel(generator.model, None if labels is None else labels.to(generator.model.device))
     if labels is not None:
         return ByModel(generator.model, labels.to(generator.model.device))
+    if isinstance(generator.model, Discrete):  # it knows "no class"; a sum of noisy bounds over classes is no bound
+        return ByModel(generator.model)
     return ByModel(generator.model, None, _shares(data, generator.model.num_classes))
 
 

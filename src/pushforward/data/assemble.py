@@ -6,15 +6,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pushforward.data.categories import aligned
 from pushforward.data.checks import option
 from pushforward.data.columns import Columns
 from pushforward.data.dataset import Dataset, Split
 from pushforward.data.fingerprint import Part, fingerprint
-from pushforward.data.format import Format
+from pushforward.data.format import Format, Kind
 from pushforward.data.labels import Labels
 from pushforward.data.numbers import is_integer, mean_and_deviation
 from pushforward.data.pixels import Layout, Pixels, float_range, integer_range
 from pushforward.data.raw import Raw
+from pushforward.data.text import tokens_of
+from pushforward.data.tokens import Tokens
 from pushforward.errors import UserError
 
 _MOST_DECIMALS = 6
@@ -28,6 +31,7 @@ _SMALLEST_SPREAD = 1e-6
 
 def assemble(name: str, train: Part, validation: Part, test: Part) -> Dataset:
     """Measure the format (range and constants on all rows, mean and deviation on training rows) and make the splits."""
+    train, validation, test = _aligned((train, validation, test))
     parts = (train, validation, test)
     raws = _distinct(parts)
     for raw in raws[1:]:
@@ -36,7 +40,7 @@ def assemble(name: str, train: Part, validation: Part, test: Part) -> Dataset:
     labels = None
     if found_labels is not None:
         labels = Labels.of(found_labels, train[0].label_column, train[0].label_position)
-    coding, said = _pixels(raws) if train[0].layout is not None else _columns(train, raws)
+    coding, said = _coding(train, raws)
     form = Format(coding, labels)
     splits = _split(train, form), _split(validation, form), _split(test, form)
     counts = " · ".join(f"{what} {len(s)}" for what, s in zip(("train", "validation", "test"), splits, strict=True))
@@ -46,13 +50,28 @@ def assemble(name: str, train: Part, validation: Part, test: Part) -> Dataset:
     twice = sum(_duplicates(raw) for raw in raws)
     if twice:
         said = (*said, f"exact copies of an earlier item: {twice} (a copy may fall on the other side of a split)")
-    what = f"{shape} numbers" if form.columns is not None else f"{shape} {form.dtype}"
+    kinds = {Kind.TABLE: "numbers", Kind.TEXT: "symbols"}
+    what = f"{shape} {kinds.get(form.kind, form.dtype)}"
     head = f"{name} · {total:,} {_ITEMS[form.kind.value]} of {what}{classes} · {counts}"
     noticed = tuple(dict.fromkeys(line for raw in raws for line in raw.messages))
     return Dataset(name, *splits, form, (head, *said, *noticed), fingerprint(form, parts))
 
 
-_ITEMS = {"image": "images", "vector": "vectors", "table": "rows"}
+_ITEMS = {"image": "images", "vector": "vectors", "table": "rows", "text": "texts"}
+
+
+def _coding(train: Part, raws: Sequence[Raw]) -> tuple[Pixels | Columns | Tokens, tuple[str, ...]]:
+    if train[0].text is not None:
+        return tokens_of(list(raws))
+    return _pixels(raws) if train[0].layout is not None else _columns(train, raws)
+
+
+def _aligned(parts: Sequence[Part]) -> tuple[Part, Part, Part]:
+    """The parts with the codes of categories that the first one has."""
+    first = parts[0][0]
+    done = {id(raw): aligned(raw, first.names, first.categories) for raw in _distinct(parts)}
+    one, two, three = ((done[id(raw)], rows) for raw, rows in parts)
+    return one, two, three
 
 
 def _distinct(parts: Sequence[Part]) -> list[Raw]:
@@ -66,6 +85,8 @@ def _distinct(parts: Sequence[Part]) -> list[Raw]:
 def _duplicates(raw: Raw) -> int:
     """Rows equal to an earlier one, byte for byte; not counted where that would take long."""
     content = raw.values if raw.content is None else raw.content
+    if raw.text is not None and raw.text.units is not None:
+        return 0  # pieces of one text overlap
     if not isinstance(content, np.ndarray) or content.nbytes > _COUNTED_BYTES or not len(content):
         return 0
     rows = np.ascontiguousarray(content).reshape(len(content), -1)
@@ -95,6 +116,8 @@ def _check_alike(train: Raw, other: Raw) -> None:
 
 def _described(raw: Raw) -> str:
     shape = "×".join(map(str, raw.values.shape[1:]))
+    if raw.text is not None:
+        return f"texts of {shape} {raw.text.unit}"
     if raw.names is not None:
         return f"the columns {', '.join(raw.names)}"
     if raw.layout is None:
@@ -146,7 +169,13 @@ def _columns(train: Part, raws: Sequence[Raw]) -> tuple[Columns, tuple[str, ...]
     whole_range = np.maximum((high - low)[~constant], np.finfo(np.float64).tiny)
     spread = np.where(spread < _SMALLEST_SPREAD * whole_range, whole_range, spread)
     names = raw.names or tuple(str(i) for i in range(len(low)))
-    said = ["columns standardised (mean 0, deviation 1 on training rows)"]
+    coded = raw.categories or (None,) * len(low)
+    plain = np.array([coded[i] is None for i in np.flatnonzero(~constant)])
+    mean, spread = np.where(plain, mean, 0.0), np.where(plain, spread, 1.0)
+    said = ["columns standardised (mean 0, deviation 1 on training rows)"] if plain.any() else []
+    said += [
+        f"column {names[i]} is a category of {len(found)}" for i, found in enumerate(coded) if found and not constant[i]
+    ]
     said += [f"column {names[i]} is constant ({low[i]:g}): carried through" for i in np.flatnonzero(constant)[:10]]
     if constant.sum() > 10:
         said.append(f"{int(constant.sum()) - 10} more columns are constant: carried through")
@@ -155,7 +184,7 @@ def _columns(train: Part, raws: Sequence[Raw]) -> tuple[Columns, tuple[str, ...]
     said += [
         f"column {names[i]} holds whole numbers over a range of {high[i] - low[i]:.3g}: kept to about 7 digits"
         for i, far in zip(np.flatnonzero(~constant), reach, strict=True)
-        if is_integer(dtypes[i]) and far > _EXACT_REACH
+        if is_integer(dtypes[i]) and far > _EXACT_REACH and coded[i] is None
     ]
     decimals = tuple(_decimals(raws, i) if raw.names and not is_integer(dtypes[i]) else None for i in range(len(low)))
     kept = [f"{names[i]} {places}" for i, places in enumerate(decimals) if places is not None]
@@ -171,6 +200,7 @@ def _columns(train: Part, raws: Sequence[Raw]) -> tuple[Columns, tuple[str, ...]
         high=tuple(high.tolist()),
         constants=tuple(value if fixed else None for value, fixed in zip(low.tolist(), constant, strict=True)),
         decimals=decimals,
+        categories=raw.categories,
     )
     return coding, tuple(said)
 

@@ -10,9 +10,12 @@ import torch
 from torch import Tensor
 
 from pushforward.data import schema
+from pushforward.data.labels import is_number
 from pushforward.data.numbers import COLUMN_DTYPES, as_tensor, finite_numpy, is_integer, to_dtype
 from pushforward.errors import UserError
 
+_TEXT = "str"
+"""The dtype of a column of text categories."""
 _LISTS = ("dtypes", "offset", "scale", "low", "high", "constants", "decimals")
 
 
@@ -23,8 +26,10 @@ class Columns:
     `names` is None for plain arrays. `dtypes` has the type of each column, `dtype` that of the whole array (a table is
     held as float64). `low` and `high` are the extremes of the data given: integer columns are clipped to them.
     `constants` has the value of each constant column, None for one that varies. `decimals` has how many digits after
-    the point a real column is written with, to which decoding rounds, None where that is not limited. All lists are
-    over all columns, except `offset` and `scale`, which are over those that vary.
+    the point a real column is written with, to which decoding rounds, None where that is not limited. `categories` has
+    the names of a column's codes, 0 upwards, None for a column of numbers; codes are their own model units, and
+    `dtypes` has the type of the names. All lists are over all columns, except `offset` and `scale`, which are over
+    those that vary.
     """
 
     names: tuple[str, ...] | None
@@ -36,6 +41,21 @@ class Columns:
     high: tuple[float, ...]
     constants: tuple[float | None, ...]
     decimals: tuple[int | None, ...]
+    categories: tuple[tuple[str, ...] | None, ...] | None = None
+
+    @property
+    def coded(self) -> list[int]:
+        """The columns whose numbers are codes of categories."""
+        return [] if self.categories is None else [i for i, names in enumerate(self.categories) if names is not None]
+
+    def named(self, values: np.ndarray, column: int) -> np.ndarray:
+        """Values (N,) of a column in its own dtype, with the names of categories in the place of their codes."""
+        names = None if self.categories is None else self.categories[column]
+        dtype = self.dtypes[column]
+        if names is None:
+            return values.astype(dtype)
+        found = np.array(names, dtype=np.str_)[values.astype(np.int64)]
+        return found if dtype == _TEXT else found.astype(dtype)
 
     @property
     def varying(self) -> list[int]:
@@ -86,12 +106,18 @@ class Columns:
 
     def to_dict(self) -> dict[str, Any]:
         lists = {name: list(getattr(self, name)) for name in _LISTS}
-        return {**lists, "names": None if self.names is None else list(self.names), "dtype": self.dtype}
+        found = {**lists, "names": None if self.names is None else list(self.names), "dtype": self.dtype}
+        if self.categories is not None:
+            found["categories"] = [None if names is None else list(names) for names in self.categories]
+        return found
 
     @staticmethod
     def from_dict(stored: Any, where: str = "columns") -> Columns:
-        found = schema.fields(stored, where, ("names", "dtype", *_LISTS))
-        dtypes = schema.items(schema.one_of(*COLUMN_DTYPES))(found["dtypes"], f"{where}.dtypes")
+        coded = isinstance(stored, dict) and "categories" in stored
+        found = schema.fields(stored, where, ("names", "dtype", *_LISTS, *(("categories",) if coded else ())))
+        dtypes = schema.items(schema.one_of(*COLUMN_DTYPES, *((_TEXT,) if coded else ())))(
+            found["dtypes"], f"{where}.dtypes"
+        )
         count = len(dtypes)
         constants = schema.items(schema.optional(schema.number), count)(found["constants"], f"{where}.constants")
         varying = sum(value is None for value in constants)
@@ -114,4 +140,22 @@ class Columns:
             high=high,
             constants=constants,
             decimals=schema.items(schema.optional(schema.digits), count)(found["decimals"], f"{where}.decimals"),
+            categories=_categories(found["categories"], where, low, high, dtypes) if coded else None,
         )
+
+
+def _categories(
+    stored: Any, where: str, low: tuple[float, ...], high: tuple[float, ...], dtypes: tuple[str, ...]
+) -> tuple[tuple[str, ...] | None, ...]:
+    found = schema.items(schema.optional(schema.items(schema.text)), len(dtypes))(stored, f"{where}.categories")
+    for i, names in enumerate(found):
+        place = f"{where}.categories[{i}]"
+        if names is None:
+            if dtypes[i] == _TEXT:
+                raise schema.wrong(place, names, "the names of a column of text")
+            continue
+        if len(set(names)) < len(names) or low[i] < 0 or high[i] >= len(names):
+            raise schema.wrong(place, list(names), "a different name for each code")
+        if dtypes[i] != _TEXT and not all(is_number(name) for name in names):
+            raise schema.wrong(place, list(names), "whole numbers (the column's type is one of numbers)")
+    return found

@@ -19,7 +19,7 @@ Values: TypeAlias = np.ndarray | LazyImages
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """What a model trains on: values float32 (B, *shape) in model units, labels int64 (B,) or None."""
+    """What a model trains on: values float32 (B, *shape) in model units (int64 of texts), labels int64 (B,) or None."""
 
     values: Tensor
     labels: Tensor | None = None

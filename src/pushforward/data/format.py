@@ -13,6 +13,7 @@ from pushforward.data import schema
 from pushforward.data.columns import Columns
 from pushforward.data.labels import Labels
 from pushforward.data.pixels import Pixels
+from pushforward.data.tokens import Tokens
 from pushforward.errors import UserError
 
 
@@ -22,19 +23,22 @@ class Kind(StrEnum):
     IMAGE = "image"
     VECTOR = "vector"
     TABLE = "table"
+    TEXT = "text"
 
 
 @dataclass(frozen=True)
 class Format:
     """The two-way map between the user's data and model units, and the names of its classes."""
 
-    coding: Pixels | Columns
+    coding: Pixels | Columns | Tokens
     labels: Labels | None = None
 
     @property
     def kind(self) -> Kind:
         if isinstance(self.coding, Pixels):
             return Kind.IMAGE
+        if isinstance(self.coding, Tokens):
+            return Kind.TEXT
         return Kind.VECTOR if self.coding.names is None else Kind.TABLE
 
     @property
@@ -44,7 +48,7 @@ class Format:
 
     @property
     def item_shape(self) -> tuple[int, ...]:
-        """The shape of one item in the user's own form: (H, W), (H, W, C), (C, H, W) or (columns,)."""
+        """The shape of one item in the user's own form: (H, W), (H, W, C), (C, H, W), (columns,), () for texts."""
         return self.coding.item_shape
 
     @property
@@ -86,8 +90,10 @@ class Format:
         return None if self.labels is None else len(self.labels.names)
 
     def encode(self, values: np.ndarray) -> Tensor:
-        """(N, *item_shape) in the user's form -> float32 (N, *shape). Raises UserError for another shape."""
+        """(N, *item_shape) in the user's form -> float32 (N, *shape), of texts int64. Raises UserError for another."""
         values = np.asarray(values)
+        if isinstance(self.coding, Tokens):
+            return self.coding.encode(values)
         if values.dtype.kind not in "biuf":
             raise UserError(f"Numbers were expected, and an array of dtype {values.dtype} was given: convert it first.")
         return self.coding.encode(values)
@@ -113,10 +119,15 @@ class Format:
         """Raises UserError, naming the place, for anything that `to_dict` does not write."""
         found = schema.fields(stored, where, ("kind", "coding", "labels"))
         kind = schema.one_of(*Kind)(found["kind"], f"{where}.kind")
-        read = Pixels.from_dict if kind == Kind.IMAGE else Columns.from_dict
-        coding = read(found["coding"], f"{where}.coding")
+        coding = _coding(Kind(kind), found["coding"], f"{where}.coding")
         labels = schema.optional(Labels.from_dict)(found["labels"], f"{where}.labels")
         result = Format(coding, labels)
         if result.kind != kind:
             raise schema.wrong(f"{where}.kind", kind, result.kind.value)
         return result
+
+
+def _coding(kind: Kind, stored: Any, where: str) -> Pixels | Columns | Tokens:
+    if kind is Kind.IMAGE:
+        return Pixels.from_dict(stored, where)
+    return Tokens.from_dict(stored, where) if kind is Kind.TEXT else Columns.from_dict(stored, where)

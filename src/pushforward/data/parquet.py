@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pushforward.data.categories import are_categories, codes_of
 from pushforward.data.checks import counted
 from pushforward.data.limits import check_size
 from pushforward.data.raw import Raw, Reading
-from pushforward.data.tables import Table, check_label_column, check_names, table_raw
+from pushforward.data.tables import Table, check_categories, check_label_column, check_names, table_raw
 from pushforward.errors import UserError
 
 if TYPE_CHECKING:
@@ -43,19 +45,27 @@ def read_parquet(path: Path, reading: Reading) -> Raw:
     except Exception as error:  # pyarrow maps damage to several of its own and Python's types
         said = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
         raise UserError(f"{path} is not a readable Parquet file ({said}): write it again.") from error
-    return table_raw(what, _table(what, table, reading.label_column), reading)
+    return table_raw(what, _table(what, table, reading.label_column, reading.categories), reading)
 
 
-def _table(what: str, table: pyarrow.Table, label: str | None) -> Table:
+def _table(what: str, table: pyarrow.Table, label: str | None, coded: Sequence[str] = ()) -> Table:
     import pyarrow.types as types
 
     names = tuple(table.column_names)
     check_names(what, names)
     check_label_column(what, names, label)
+    check_categories(what, names, coded)
+    texts = {
+        field.name
+        for field in table.schema
+        if (types.is_string(field.type) or types.is_large_string(field.type) or types.is_dictionary(field.type))
+        and are_categories([str(value) for value in table.column(field.name).to_pylist()])
+    }
     text = [
         f"{field.name!r} ({field.type})"
         for field in table.schema
         if field.name != label
+        and field.name not in texts
         and not (types.is_integer(field.type) or types.is_floating(field.type) or types.is_boolean(field.type))
     ]
     if text:
@@ -64,14 +74,17 @@ def _table(what: str, table: pyarrow.Table, label: str | None) -> Table:
             "or name one as the labels with label_column (--label-column NAME)."
         )
     columns, dtypes, labels = {}, {}, None
+    categories: dict[str, tuple[str, ...]] = {}
     for name in names:
         _check_missing(what, name, table.column(name))
         if name == label:
             labels = np.array(table.column(name).to_pylist())
+        elif name in texts or name in coded:
+            columns[name], categories[name], dtypes[name] = codes_of([str(v) for v in table.column(name).to_pylist()])
         else:
             found = table.column(name).to_numpy()
             columns[name], dtypes[name] = found.astype(np.float64), found.dtype.name
-    return Table(names, columns, dtypes, labels)
+    return Table(names, columns, dtypes, labels, categories)
 
 
 def _check_missing(what: str, name: str, column: pyarrow.ChunkedArray) -> None:

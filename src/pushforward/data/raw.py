@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
@@ -12,6 +13,9 @@ from pushforward.data.lazy import LazyImages
 from pushforward.data.limits import default_limit
 from pushforward.data.picture import Opening
 from pushforward.data.pixels import Layout
+
+if TYPE_CHECKING:
+    from pushforward.data.text import Cut, TextReading
 
 LabelSource = np.ndarray | Tensor | list | tuple | bool | None
 """The labels themselves; None takes those that the source has, False ignores them."""
@@ -26,13 +30,23 @@ class Reading:
     channels_last: bool | None = None
     opening: Opening = field(default_factory=Opening)
     memory: int = field(default_factory=default_limit)
+    text: TextReading = field(default_factory=lambda: _text_reading())
+    categories: tuple[str, ...] = ()
+
+
+def _text_reading() -> TextReading:
+    from pushforward.data.text import TextReading  # which reads into what is defined here
+
+    return TextReading()
 
 
 @dataclass(frozen=True, eq=False)
 class Raw:
     """Rows of one source. `layout` is None for vectors and tables, `names` None for plain arrays.
 
-    `labels` are int64 or strings. `content` is what the fingerprint hashes, row by row, where it is not `values`.
+    `text` says how texts were cut; their rows are units. `categories` has the names of the codes that a column holds,
+    None for a column of numbers. `labels` are int64 or strings. `content` is what the fingerprint hashes, row by row,
+    where it is not `values`.
     """
 
     what: str
@@ -47,6 +61,8 @@ class Raw:
     extremes: tuple[float, float] | None = None
     content: np.ndarray | None = None
     messages: tuple[str, ...] = ()
+    text: Cut | None = None
+    categories: tuple[tuple[str, ...] | None, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.values)

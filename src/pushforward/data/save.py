@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -21,6 +22,7 @@ from pushforward.data.labels import Labels
 from pushforward.data.nifti import is_nifti, write_nifti
 from pushforward.data.parquet import pyarrow_parquet
 from pushforward.data.pixels import Layout, Pixels
+from pushforward.data.tokens import Tokens
 from pushforward.errors import UserError
 
 _GAP = 1
@@ -30,6 +32,7 @@ _GAP = 1
 def save_samples(values: np.ndarray, labels: np.ndarray | None, form: Format, path: str | Path) -> Path:
     """Write items (N, *item_shape) in the user's form, with class indices (N,) or None, atomically.
 
+    Texts (N,) go to `.txt` or `.jsonl`.
     `.png` is a grid, a name without extension a folder of PNG files (with one sub-folder per class where there are
     labels), `.npz` and `.h5` hold x and y, `.npy` the values, `.nii` and `.nii.gz` slices of a volume, `.csv`, `.tsv`
     and `.parquet` a table. 16-bit grey stays 16-bit.
@@ -55,6 +58,13 @@ def check_name(path: str | Path, form: Format) -> None:
     """Raise UserError where samples of this form cannot be written under this name: best before they are drawn."""
     path = Path(path).expanduser()
     suffix, images = _suffix(path), isinstance(form.coding, Pixels)
+    texts = isinstance(form.coding, Tokens)
+    if texts != (suffix in _TEXTS) and not (texts and suffix in (".npz", ".npy")):
+        what = f"the samples are {'texts' if texts else 'no texts'}"
+        wanted = (
+            ".txt, .jsonl, .npz or .npy" if texts else ".png, .npz, .npy, .csv, .tsv, .parquet, .h5, .nii or a folder"
+        )
+        raise UserError(f"{path} does not fit: {what}, so use {wanted}.")
     if _is_folder(path):
         check_free(path)
     elif suffix not in _WRITERS:
@@ -182,9 +192,7 @@ def _table(values: np.ndarray, labels: np.ndarray | None, form: Format) -> dict[
     """Columns by name, each in its own dtype, the label column where it was."""
     coding = cast(Columns, form.coding)
     names = coding.names or tuple(f"column_{i}" for i in range(len(coding.dtypes)))
-    found = [
-        (name, values[:, i].astype(dtype)) for i, (name, dtype) in enumerate(zip(names, coding.dtypes, strict=True))
-    ]
+    found = [(name, coding.named(values[:, i], i)) for i, name in enumerate(names)]
     if labels is not None and form.labels is not None:
         position = len(found) if form.labels.position is None else form.labels.position
         found.insert(position, (_label_name(form.labels, names), form.labels.decode(labels)))
@@ -217,6 +225,18 @@ def _write_parquet(values: np.ndarray, labels: np.ndarray | None, form: Format, 
     parquet.write_table(pyarrow.table(_table(values, labels, form)), path)
 
 
+def _write_txt(values: np.ndarray, labels: np.ndarray | None, form: Format, path: Path) -> None:
+    """Items one per line where they are lines; pieces of a long text with a line of dashes between."""
+    coding = cast(Tokens, form.coding)
+    between = "\n" if coding.ends else f"\n{'-' * 72}\n"
+    path.write_text(between.join(map(str, values.tolist())) + "\n", encoding="utf-8")
+
+
+def _write_jsonl(values: np.ndarray, labels: np.ndarray | None, form: Format, path: Path) -> None:
+    lines = [json.dumps({"text": text}, ensure_ascii=False) for text in values.tolist()]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 _WRITERS: dict[str, Callable[[np.ndarray, np.ndarray | None, Format, Path], None]] = {
     ".png": _write_grid,
     ".npz": _write_npz,
@@ -228,6 +248,9 @@ _WRITERS: dict[str, Callable[[np.ndarray, np.ndarray | None, Format, Path], None
     ".hdf5": _write_hdf5,
     ".nii": partial(_write_volume, name=".nii"),
     ".nii.gz": partial(_write_volume, name=".nii.gz"),
+    ".txt": _write_txt,
+    ".jsonl": _write_jsonl,
 }
 _VOLUMES = (".nii", ".nii.gz")
+_TEXTS = (".txt", ".jsonl")
 _TABLES = (".csv", ".tsv", ".parquet")

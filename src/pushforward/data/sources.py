@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from pushforward.data.picture import Opening
 from pushforward.data.raw import LabelSource, Raw, Reading
 from pushforward.data.splits import split, spread_order
 from pushforward.data.tables import read_csv
+from pushforward.data.text import TextReading, in_order, read_text
 from pushforward.errors import UserError
 
 Source = str | Path | np.ndarray | Tensor | tuple
@@ -42,6 +43,7 @@ READERS: dict[str, Callable[[Path, Reading], Raw]] = {
     ".nii": read_nifti,
     ".nii.gz": read_nifti,
     ".dcm": read_dicom,
+    ".txt": read_text,
 }
 _VALIDATION = ("validation", "valid", "val")
 _MODES = (None, "L", "RGB", "RGBA")
@@ -60,8 +62,12 @@ def load(
     channels_last: bool | None = None,
     max_pixels: int = 1 << 26,
     memory_limit: int | None = None,
+    tokens: Any = "characters",
+    length: int | None = None,
+    lines: bool = False,
+    categories: Sequence[str] = (),
 ) -> Dataset:
-    """Load, check and split data: `digits`, .npy, .npz, .csv, .tsv, .parquet, .h5, .nii, .dcm, a folder, or arrays.
+    """Load, check and split data: `digits`, .npy, .npz, .csv, .tsv, .parquet, .txt, .h5, .nii, .dcm, a folder, arrays.
 
     A folder holds images, or DICOM files; HDF5, NIfTI and DICOM need extras (`hdf5`, `mri`).
 
@@ -70,7 +76,11 @@ def load(
     a folder with the sub-folders train and validation or test is split as it says.
     `limit` keeps at most so many items. `mode` converts every image file to L, RGB or RGBA; `channels_last` settles
     array shapes that could be either; `memory_limit` is in bytes (a third of the memory by default; larger image
-    folders stay on disk and are decoded as they are needed). Raises UserError, one sentence, for anything wrong.
+    folders stay on disk and are decoded as they are needed).
+    Texts are cut into `tokens` (`characters`, `bytes`, a tokenizer of Hugging Face or the path of its tokenizer.json),
+    in pieces of `length`, or item by item with `lines`; one long text is held out at its end, not at random.
+    `categories` names columns of whole numbers that are categories; columns of text are.
+    Raises UserError, one sentence, for anything wrong.
     """
     if mode not in _MODES:
         raise UserError(
@@ -79,8 +89,21 @@ def load(
     _check_meant(source, label_column, mode)
     given = {"source": source, "labels": labels, "label_column": label_column, "validation": validation, "test": test}
     given |= {"seed": seed, "limit": limit, "mode": mode, "channels_last": channels_last}
+    given |= {"tokens": tokens, "length": length, "lines": lines}
+    if length is not None and (isinstance(length, bool) or length < 2):
+        raise UserError(f"length={length} was given, and a number of units of at least 2 was expected.")
+    reading = Reading(
+        labels,
+        label_column,
+        channels_last,
+        Opening(mode, max_pixels),
+        memory_limit or default_limit(),
+        TextReading(tokens, length, lines),
+        tuple(categories),
+    )
     origin = _origin({**given, "max_pixels": max_pixels, "memory_limit": memory_limit})
-    reading = Reading(labels, label_column, channels_last, Opening(mode, max_pixels), memory_limit or default_limit())
+    if origin is not None:
+        origin["categories"] = tuple(categories)
     name = _name(source)
     whole = source
     source, validation, test = _folders_of_splits(source, validation, test)
@@ -203,6 +226,8 @@ def _name(source: Source) -> str:
 def _parts(
     raw: Raw, validation: float | Source, test: float | Source, seed: int, limit: int | None, reading: Reading
 ) -> tuple[Part, Part, Part]:
+    if raw.text is not None and raw.text.units is not None:
+        return _parts_in_order(raw, validation, test, limit, reading)
     classes = None if raw.labels is None else np.unique(raw.labels, return_inverse=True)[1].reshape(-1)
     kept = np.arange(len(raw))
     if limit is not None:
@@ -218,3 +243,23 @@ def _parts(
         for source, part in zip(given, others, strict=True)
     )
     return train, second, third
+
+
+def _parts_in_order(
+    raw: Raw, validation: float | Source, test: float | Source, limit: int | None, reading: Reading
+) -> tuple[Part, Part, Part]:
+    """One long text in its own order; `limit` keeps its first pieces."""
+    if limit is not None and raw.text is not None and raw.text.units is not None:
+        units = raw.text.units[: limit * raw.values.shape[1]]
+        raw = replace(raw, values=raw.values[:limit], text=replace(raw.text, units=units))
+    shares = [float(part) if isinstance(part, float | int) else 0.0 for part in (validation, test)]
+    if min(shares) < 0 or sum(shares) >= 1:
+        raise UserError(
+            f"Shares of {shares[0]} and {shares[1]} cannot be held out: leave some of the text to train on."
+        )
+    parts = in_order(raw, *shares)
+    same = replace(reading, text=replace(reading.text, length=raw.values.shape[1]))
+    given = [part if isinstance(part, float | int) else read(part, same) for part in (validation, test)]
+    others = [one if isinstance(one, Raw) else own for one, own in zip(given, parts[1:], strict=True)]
+    first, second, third = ((part, np.arange(len(part))) for part in (parts[0], *others))
+    return first, second, third

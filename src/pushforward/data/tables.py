@@ -6,7 +6,7 @@ import csv
 import difflib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 from typing import Protocol
@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from pushforward.data.arrays import choose_labels
+from pushforward.data.categories import are_categories, codes_of
 from pushforward.data.checks import check_count, check_finite, counted
 from pushforward.data.labels import is_number
 from pushforward.data.limits import check_size
@@ -33,6 +34,7 @@ class Table:
     columns: dict[str, np.ndarray]
     dtypes: dict[str, str]
     labels: np.ndarray | None
+    categories: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def table_raw(what: str, table: Table, reading: Reading, messages: Sequence[str] = ()) -> Raw:
@@ -53,16 +55,28 @@ def table_raw(what: str, table: Table, reading: Reading, messages: Sequence[str]
         what, values, labels, names=names, dtypes=dtypes,
         label_column=label if labels is not None else None,
         label_position=position if labels is not None else None, messages=tuple(messages),
+        categories=tuple(table.categories.get(name) for name in names) if table.categories else None,
     )  # fmt: skip
 
 
 def check_label_column(what: str, names: Sequence[str], label: str | None) -> None:
     """Raise UserError with the nearest name where the label column is not there."""
-    if label is not None and label not in names:
-        close = difflib.get_close_matches(label, names, n=1, cutoff=0.4)
+    if label is not None:
+        check_column(what, names, label, "label column")
+
+
+def check_column(what: str, names: Sequence[str], name: str, kind: str) -> None:
+    if name not in names:
+        close = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
         listed = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
-        raise UserError(f"{what} has no label column {label!r}{hint}: its columns are {listed}.")
+        raise UserError(f"{what} has no {kind} {name!r}{hint}: its columns are {listed}.")
+
+
+def check_categories(what: str, names: Sequence[str], categories: Sequence[str]) -> None:
+    """Raise UserError with the nearest name where a column of categories is not there."""
+    for name in categories:
+        check_column(what, names, name, "column")
 
 
 def check_names(what: str, names: Sequence[str]) -> None:
@@ -85,9 +99,9 @@ def _check_exact(values: np.ndarray, counted: list[int], names: Sequence[str], w
 
 
 def read_csv(path: Path, reading: Reading) -> Raw:
-    """Numbers separated by commas, semicolons or tabs, with or without a header.
+    """Numbers and categories separated by commas, semicolons or tabs, with or without a header.
 
-    Raises UserError with the line and column for ragged rows, empty cells, text, and repeated names.
+    Raises UserError with the line and column for ragged rows, empty cells, text that is no category, repeated names.
     """
     try:
         check_size(str(path), path.stat().st_size * _BYTES_PER_CHARACTER, reading.memory)
@@ -141,7 +155,8 @@ def _read(what: str, lines: Lines, reading: Reading) -> tuple[Table, list[str]]:
         raise UserError(f"{what} has a header line and no rows below it: add rows of numbers.")
     check_names(what, names)
     check_label_column(what, names, reading.label_column)
-    columns = _Columns(what, names, reading.label_column)
+    check_categories(what, names, reading.categories)
+    columns = _Columns(what, names, reading.label_column, reading.categories)
     body = chain(head, rows)
     while chunk := list(islice(body, _CHUNK)):
         columns.add(chunk)
@@ -166,10 +181,11 @@ def _is_number(cell: str) -> bool:
 
 
 class _Columns:
-    """Columns of numbers growing chunk by chunk; text columns are remembered by their first cell."""
+    """Columns of numbers and of categories growing chunk by chunk; other text is remembered by its first cell."""
 
-    def __init__(self, what: str, names: list[str], label: str | None) -> None:
+    def __init__(self, what: str, names: list[str], label: str | None, categories: Sequence[str] = ()) -> None:
         self.what, self.names, self.label = what, names, label
+        self.cells: dict[str, list[str]] = {name: [] for name in categories}
         self.parts: list[list[np.ndarray]] = [[] for _ in names]
         self.whole = [True] * len(names)
         self.labels: list[str] = []
@@ -187,6 +203,8 @@ class _Columns:
         for i, (name, column) in enumerate(zip(self.names, cells, strict=True)):
             if name == self.label:
                 self._add_labels(chunk, column)
+            elif name in self.cells:
+                self._add_cells(chunk, name, column)
             elif name not in self.text:
                 self._add_numbers(chunk, i, column)
 
@@ -211,6 +229,9 @@ class _Columns:
                     "fill it or remove the line."
                 ) from None
             self.text[self.names[i]] = (place, cell)
+            if not self.parts[i]:  # text from the beginning: perhaps categories
+                self.cells[self.names[i]] = []
+                self._add_cells(chunk, self.names[i], column)
             return
         if not np.isfinite(numbers).all():
             bad = np.flatnonzero(~np.isfinite(numbers)).tolist()
@@ -218,12 +239,26 @@ class _Columns:
         self.whole[i] = self.whole[i] and _all_whole(column)
         self.parts[i].append(numbers)
 
+    def _add_cells(self, chunk: list[Line], name: str, column: Sequence[str]) -> None:
+        for (number, _), cell in zip(chunk, column, strict=True):
+            if not cell.strip():
+                raise UserError(
+                    f"Line {number} of {self.what} has an empty cell in column {name!r}: fill it (with a name of its "
+                    "own for what is not known) or remove the line."
+                )
+        self.cells[name] += [cell.strip() for cell in column]
+
     def table(self) -> Table:
-        if self.text:
-            listed = ", ".join(f"{name!r} (line {n}: {cell.strip()[:20]!r})" for name, (n, cell) in self.text.items())
+        text = {
+            name: place
+            for name, place in self.text.items()
+            if name not in self.cells or not are_categories(self.cells[name])
+        }
+        if text:
+            listed = ", ".join(f"{name!r} (line {n}: {cell.strip()[:20]!r})" for name, (n, cell) in text.items())
             raise UserError(
                 f"{self.what} has columns that are not numbers: {listed[:400]}. Remove them, turn them into numbers, "
-                "or name one as the labels with label_column (--label-column NAME)."
+                "or name one as the labels with label_column (--label-column NAME). (Texts that repeat are categories.)"
             )
         if self.not_finite:
             shown = "; ".join(self.not_finite[:5]) + ("; …" if len(self.not_finite) > 5 else "")
@@ -232,11 +267,16 @@ class _Columns:
                 "fill or remove these rows."
             )
         columns, dtypes = {}, {}
+        categories: dict[str, tuple[str, ...]] = {}
         for i, name in enumerate(self.names):
-            if name != self.label:
+            if name in self.cells:
+                columns[name], categories[name], dtypes[name] = codes_of(self.cells[name])
+            elif name != self.label:
                 columns[name] = np.concatenate(self.parts[i])
                 dtypes[name] = "int64" if self.whole[i] else "float64"
-        return Table(tuple(self.names), columns, dtypes, as_labels(self.labels) if self.label is not None else None)
+        return Table(
+            tuple(self.names), columns, dtypes, as_labels(self.labels) if self.label is not None else None, categories
+        )
 
 
 def _all_whole(column: Sequence[str]) -> bool:

@@ -54,7 +54,7 @@ class CategoricalEstimate:
     @property
     def ratios(self) -> Tensor:
         """p_t(y)/p_t(x) of each site: (B, …, states), 1 at x."""
-        law = self.marginal(self.level)
+        law = self.marginal(self.path.inside(self.level))
         here = law.gather(-1, self.x.unsqueeze(-1))
         return law / here.clamp(min=torch.finfo(law.dtype).tiny)
 
@@ -62,7 +62,7 @@ class CategoricalEstimate:
     def reverse_rates(self) -> Tensor:
         """R̂(x, y) of the chain that runs back, 0 at x, float64: (B, …, states)."""
         rates = self.path.generator.into(self.x)
-        return expand(self.path.speed(self.level), rates) * rates * self.ratios.to(rates)
+        return expand(self.path.speed(self.path.inside(self.level)), rates) * rates * self.ratios.to(rates)
 
 
 class JumpDenoiser(ABC):

@@ -14,8 +14,11 @@ from pushforward.denoisers.denoiser import Denoiser
 from pushforward.denoisers.guidance import guided
 from pushforward.denoisers.variance import VarianceTable, WithVariance
 from pushforward.errors import UserError
+from pushforward.models.discrete import Discrete
 from pushforward.models.family import Denoising, Family
 from pushforward.models.generator import Generator
+from pushforward.models.mixed import Mixed, MixedGenerator
+from pushforward.models.symbols import SymbolGenerator
 from pushforward.numerics.random import Draws
 from pushforward.samplers.default import USUAL_EVALUATIONS, Sampling, default_sampler
 from pushforward.samplers.step import Observer
@@ -83,6 +86,10 @@ def generator_of(
     """The generator of a model of any family; what was fitted to a denoiser goes with it."""
     if isinstance(model, Denoising):
         return DiffusionGenerator(model, form, variance, tuned or {})
+    if isinstance(model, Discrete):
+        return SymbolGenerator(model, form)
+    if isinstance(model, Mixed):
+        return MixedGenerator(model, form)
     return Generator(model, form)
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from pushforward.data.columns import Columns
 from pushforward.data.format import Format, Kind
 from pushforward.data.numbers import is_integer
+from pushforward.data.tokens import Tokens
 from pushforward.denoisers.denoiser import Denoiser
 from pushforward.denoisers.terminal import Moments
 from pushforward.errors import UserError
@@ -47,6 +48,8 @@ class Units:
     @staticmethod
     def of(form: Format) -> Units:
         coding = form.coding
+        if isinstance(coding, Tokens):
+            raise UserError("texts have no units of numbers; their likelihood is that of their symbols")
         if isinstance(coding, Columns):
             at = coding.varying
             counted = torch.tensor([is_integer(coding.dtypes[i]) for i in at])
@@ -80,7 +83,8 @@ class Scores:
     """log p of each item in the user's units: nats (N,) with its standard error, and what they are held against.
 
     `standard_error` is that of random probes and repeated cells: 0 where neither is random, nan where one draw cannot
-    tell. `bits_per_dim` is there for images of integers. Baselines are means over the same items, in nats.
+    tell. `bits_per_dim` is there for images of integers, and for texts per `unit`. Baselines are means over the same
+    items, in nats; `baseline` is what `gaussian` is of.
     """
 
     nats: np.ndarray
@@ -92,6 +96,8 @@ class Scores:
     evaluations: int
     method: str
     density: str
+    unit: str = "dimension"
+    baseline: str = "a Gaussian of the training data"
 
     def __len__(self) -> int:
         return len(self.nats)

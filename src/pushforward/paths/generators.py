@@ -253,7 +253,7 @@ def gaussian_jumps(symbols: int, reach: float = 6.0, width: float = 512.0) -> Re
     π(x) ∝ exp(−((x + 1) − S/2)²/(2 width²)); R(x, y) is multiplied by min(1, π(y)/π(x)). Campbell et al. 2022 take
     reach 6 and width 512 for 256 levels of a pixel.
     """
-    x = torch.arange(symbols, dtype=torch.float64)
+    x = torch.arange(symbols, dtype=torch.float64, device="cpu")  # also where models are made without memory
     law = torch.exp(-((x + 1 - symbols / 2) ** 2) / (2 * width**2))
     apart = (x[:, None] - x).abs()
     off = torch.exp(-((apart - 1) ** 2) / reach**2) * torch.clamp(law / law[:, None], max=1.0)

@@ -53,6 +53,13 @@ class JumpPath:
         """The levels of a grid of times."""
         return tuple(self.level(float(t)) for t in times)
 
+    def inside(self, level: Level) -> Level:
+        """The level, or one just before it where β is infinite: there all symbols have been masked."""
+        last = 1 - 1e-9
+        if isinstance(level.t, Tensor):
+            return self.level(level.t.clamp(max=last))
+        return self.level(min(level.t, last))
+
     def total(self, level: Level) -> Scalar:
         """c at a level: a float, or float64 (B,)."""
         return self._of(self.amount.total, level)

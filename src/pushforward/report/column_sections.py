@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from pushforward.data.categories import Categories
+from pushforward.data.columns import Columns
 from pushforward.data.format import Format
 from pushforward.metrics.features import own_units
 from pushforward.metrics.neighbours import nearest
@@ -52,11 +54,17 @@ def distributions(subject: Subject) -> Section:
     )
 
 
-def _cells(values: np.ndarray, dtypes: tuple[str, ...], columns: list[int]) -> list[list[str]]:
+def _cells(
+    values: np.ndarray, dtypes: tuple[str, ...], columns: list[int], categories: Categories | None = None
+) -> list[list[str]]:
     def written(value: float, dtype: str) -> str:
         return f"{round(value)}" if "int" in dtype or dtype == "bool" else number(value, 4)
 
-    return [[written(float(row[i]), dtypes[i]) for i in columns] for row in values]
+    def shown(value: float, i: int) -> str:
+        names = None if categories is None else categories[i]
+        return written(value, dtypes[i]) if names is None else names[round(value)]
+
+    return [[shown(float(row[i]), i) for i in columns] for row in values]
 
 
 def rows_to_read(subject: Subject, count: int = 6) -> Section:
@@ -66,9 +74,10 @@ def rows_to_read(subject: Subject, count: int = 6) -> Section:
     dtypes = form.column_dtypes or tuple(str(form.dtype) for _ in names)
     kinds = [("real", subject.real, None), ("generated", subject.samples.values, subject.samples.labels)]
     label_names = form.label_names
+    categories = form.coding.categories if isinstance(form.coding, Columns) else None
     cells = []
     for kind, values, labels in kinds:
-        for i, row in enumerate(_cells(values[:count], dtypes, columns)):
+        for i, row in enumerate(_cells(values[:count], dtypes, columns, categories)):
             label = [] if labels is None or label_names is None else [f" ({label_names[labels[i]]})"]
             cells.append(["".join([kind, *label]), *row])
     return Section(

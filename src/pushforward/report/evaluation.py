@@ -16,10 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.data.atomic import write_file
+from pushforward.data.columns import Columns
 from pushforward.data.dataset import Batch, Dataset, Split
+from pushforward.data.tokens import END, Tokens, units_of
 from pushforward.errors import UserError
 from pushforward.metrics.evaluate import LEAST, evaluate_samples
 from pushforward.metrics.evaluation import Evaluation, Row
+from pushforward.metrics.sequences import evaluate_texts
+from pushforward.metrics.tables import Kinds, evaluate_table, target_of
 from pushforward.models.denoising import DiffusionGenerator
 from pushforward.models.family import Family
 from pushforward.models.generator import Generator
@@ -204,13 +208,54 @@ def _score(
             missing.append(Missing("distances, neighbours, copies and labels", reason))
     if missing:
         return None, tuple(missing)
+    if isinstance(data.format.coding, Tokens):
+        return _score_texts(values, data, data.format.coding, seed)
     train, train_labels = some_values(data.train)
     test, test_labels = some_values(data.test)
+    coding = data.format.coding
+    if isinstance(coding, Columns) and coding.coded:
+        return _score_table(values, labels, train, train_labels, test, test_labels, coding, seed), ()
     try:
         scores = evaluate_samples(values, labels, train, test, train_labels, test_labels, seed=seed)
     except UserError as error:
         return None, (Missing("distances, neighbours, copies and labels", str(error)),)
     return scores, tuple(_unlabelled(train_labels, labels))
+
+
+def _score_table(
+    values: np.ndarray,
+    labels: np.ndarray | None,
+    train: np.ndarray,
+    train_labels: np.ndarray | None,
+    test: np.ndarray,
+    test_labels: np.ndarray | None,
+    coding: Columns,
+    seed: int,
+) -> Evaluation:
+    """Rows of numbers and codes, their labels as a last column where they have some."""
+    labelled = labels is not None and train_labels is not None and test_labels is not None
+    coded = np.isin(np.arange(len(coding.dtypes)), coding.coded)
+    names = coding.names or tuple(map(str, range(len(coded))))
+    tables = [values, train, test]
+    if labelled:
+        tables = [
+            np.column_stack((x, np.asarray(y)))
+            for x, y in zip(tables, (labels, train_labels, test_labels), strict=True)
+        ]
+        coded, names = np.append(coded, True), (*names, "label")
+    made, real, held = (np.asarray(table, dtype=np.float64) for table in tables)
+    return evaluate_table(made, real, held, Kinds(coded, names), target=target_of(coded, labelled), seed=seed)
+
+
+def _score_texts(
+    values: np.ndarray, data: Dataset, coding: Tokens, seed: int
+) -> tuple[Evaluation | None, tuple[Missing, ...]]:
+    """Generated, training and test texts compared as symbols, each up to its end."""
+    made = [coding.index(units_of(str(text), coding.unit, coding.tokenizer)) for text in values]
+    train, test = (
+        [coding.index(row[row != END]) for row in some_values(split, 2000)[0]] for split in (data.train, data.test)
+    )
+    return evaluate_texts(made, train, test, seed), ()
 
 
 def _unlabelled(train_labels: np.ndarray | None, labels: np.ndarray | None) -> Iterator[Missing]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from pushforward.data.atomic import write_file
 from pushforward.data.dataset import Dataset
+from pushforward.data.format import Kind
 from pushforward.models.generator import Generator
 from pushforward.report.adversarial_sections import adversarial_sections
 from pushforward.report.column_sections import column_sections
@@ -21,6 +22,7 @@ from pushforward.report.sampler_scores import Comparison
 from pushforward.report.sampler_sections import samplers_compared
 from pushforward.report.scales import number
 from pushforward.report.subject import Subject
+from pushforward.report.text_sections import text_sections
 from pushforward.report.training_sections import duration, last, of_evaluations, training_sections, versions
 
 
@@ -72,7 +74,11 @@ def write_report(
 
 
 def _sections(subject: Subject, command: str | None, compared: Comparison | None) -> Iterator[Section | None]:
-    looked = image_sections(subject) if subject.is_image else column_sections(subject)
+    looked: Iterator[Section | None]
+    if subject.data.format.kind is Kind.TEXT:
+        looked = text_sections(subject)
+    else:
+        looked = image_sections(subject) if subject.is_image else column_sections(subject)
     asked = [] if compared is None else [samplers_compared(compared)]
     game = adversarial_sections(subject)
     return chain(looked, [scores(subject)], asked, game, training_sections(subject, command))
@@ -81,7 +87,7 @@ def _sections(subject: Subject, command: str | None, compared: Comparison | None
 def _subtitle(subject: Subject) -> str:
     family = subject.entry("config", "model", "family", default="diffusion")
     steps = last(subject.log, "step")
-    kind = "images" if subject.is_image else "rows"
+    kind = {Kind.IMAGE: "images", Kind.TEXT: "pieces of text"}.get(subject.data.format.kind, "rows")
     trained = f"trained for {number(steps)} steps " if steps else "trained "
     return f"A {family} model {trained}on {number(len(subject.data.train))} {kind}."
 

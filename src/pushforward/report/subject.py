@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from pushforward.data.dataset import Dataset
+from pushforward.data.format import Kind
 from pushforward.models.generator import Generator, Samples
 from pushforward.report.evaluation import GeneratorEvaluation, some_values, training_labels
 from pushforward.report.tiles import Tiler
 
-_SHOWN, _ROWS = 64, 400
+_SHOWN, _ROWS, _TEXTS = 64, 400, 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +35,7 @@ class Subject:
     @cached_property
     def samples(self) -> Samples:
         """The samples that are looked at: the first of those that were scored."""
-        e, count = self.evaluation, min(_SHOWN if self.is_image else _ROWS, self.evaluation.n)
+        e, count = self.evaluation, min(self._shown, self.evaluation.n)
         labels = training_labels(self.generator, self.data.train, e.n, e.seed)
         part = None if labels is None else labels[:count]
         return self.generator.sample(count, steps=e.steps, seed=e.seed, label=part, guidance=e.guidance)
@@ -54,6 +55,11 @@ class Subject:
         enough = 1 if self.is_image else _ROWS
         split = self.data.test if len(self.data.test) >= enough else self.data.train
         return some_values(split, most=_SHOWN if self.is_image else _ROWS)[0]
+
+    @property
+    def _shown(self) -> int:
+        """How many items are looked at."""
+        return _TEXTS if self.data.format.kind is Kind.TEXT else _SHOWN if self.is_image else _ROWS
 
     @property
     def is_image(self) -> bool:

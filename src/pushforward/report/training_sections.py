@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pushforward.data.format import Kind
 from pushforward.models.family import Denoising
 from pushforward.report.evaluation import GeneratorEvaluation
 from pushforward.report.markup import Html, tag
@@ -244,6 +245,8 @@ def repeat(subject: Subject, command: str | None) -> Section:
 
 
 def _samples_of(subject: Subject) -> str:
+    if subject.data.format.kind is Kind.TEXT:
+        return "samples.txt"
     return "samples.png" if subject.is_image else "samples.csv"
 
 

@@ -24,7 +24,7 @@ from pushforward.numerics.counting import categorical, poisson
 from pushforward.numerics.random import Draws
 from pushforward.paths.gaussian import Level
 from pushforward.paths.jump import JumpPath
-from pushforward.samplers.step import Observer, Step, simulate
+from pushforward.samplers.step import Observer, simulate
 
 _STAY = 1e-300
 """Of a law that is zero everywhere, where numbers end: the site stays as it is."""
@@ -169,13 +169,13 @@ class JumpCorrected:
     only while few of them jump.
     """
 
-    step: Step
+    step: Any
     corrections: int = 2
     multiplier: float = 0.5
     entry: float = 1.0
 
     def plan(self, path: JumpPath, levels: Sequence[Level], /) -> list[CorrectedMove]:
-        moves = self.step.plan(cast(Any, path), levels)
+        moves = self.step.plan(path, levels)
         return [self._move(*each) for each in zip(moves, itertools.pairwise(levels), strict=True)]
 
     def _move(self, inner: Any, ends: tuple[Level, Level]) -> CorrectedMove:
@@ -186,7 +186,7 @@ class JumpCorrected:
     def __call__(
         self, denoiser: JumpDenoiser, x: Tensor, move: CorrectedMove, memory: Any, draws: Draws, /
     ) -> tuple[Tensor, Any]:
-        x, memory = self.step(cast(Any, denoiser), x, move.inner, memory, draws.at("step"))
+        x, memory = self.step(denoiser, x, move.inner, memory, draws.at("step"))
         for i in range(move.corrections):
             estimate = denoiser.estimate(x, move.inner.s)
             rates = estimate.reverse_rates + denoiser.path.forward_rates(x, move.inner.s)

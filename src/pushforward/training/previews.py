@@ -12,7 +12,7 @@ from pushforward.models.family import Denoising, Family
 from pushforward.training.observers import Preview
 
 _STEPS = 10
-_IMAGES, _ROWS = 30, 100
+_IMAGES, _ROWS, _TEXTS = 30, 100, 8
 
 
 def previews(out: Path, form: Format) -> Preview:
@@ -21,7 +21,8 @@ def previews(out: Path, form: Format) -> Preview:
     def write(model: nn.Module, path: Path) -> None:
         if not isinstance(model, Family):
             return
-        suffix, count = suffix_of(form), _ROWS if form.kind is not Kind.IMAGE else _whole_rounds(form)
+        few = {Kind.IMAGE: _whole_rounds(form), Kind.TEXT: _TEXTS}
+        suffix, count = suffix_of(form), few.get(form.kind, _ROWS)
         steps = _STEPS if isinstance(model, Denoising) else None
         generator_of(model, form).sample(count, steps=steps).save(path.with_name(path.name + suffix))
 
@@ -30,7 +31,7 @@ def previews(out: Path, form: Format) -> Preview:
 
 def suffix_of(form: Format) -> str:
     """The kind of file that is easiest to look at."""
-    return ".png" if form.kind is Kind.IMAGE else ".csv"
+    return {Kind.IMAGE: ".png", Kind.TEXT: ".txt"}.get(form.kind, ".csv")
 
 
 def _whole_rounds(form: Format) -> int:

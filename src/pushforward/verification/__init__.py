@@ -14,6 +14,7 @@ from pushforward.verification import (
     bound,
     card,
     change_of_variables,
+    discrete,
     energy,
     estimates,
     forward,
@@ -49,6 +50,7 @@ TOPICS: tuple[ModuleType, ...] = (
     restoration,
     posterior,
     card,
+    discrete,
     misprints,
 )
 CHECKS: tuple[Check, ...] = tuple(

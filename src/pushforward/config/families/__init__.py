@@ -6,24 +6,32 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from pushforward.config.families import diffusion, energy, flow, gan, vae
+from pushforward.config.families import diffusion, discrete, energy, flow, gan, mixed, vae
 from pushforward.config.family_schema import (
     DiffusionConfig,
+    DiscreteConfig,
     EnergyConfig,
     FlowConfig,
     GANConfig,
+    MixedConfig,
     ModelConfig,
     VAEConfig,
 )
+from pushforward.data.columns import Columns
 from pushforward.data.dataset import Dataset, Split
-from pushforward.data.format import Format
+from pushforward.data.format import Format, Kind
 from pushforward.errors import UserError
 from pushforward.models.family import Family
 
 
 def resolve(config: ModelConfig, data: Dataset) -> ModelConfig:
     """The section with everything filled in that depends on the data."""
+    _check_kind(config, data)
     match config:
+        case DiscreteConfig():
+            return discrete.resolve(config, data)
+        case MixedConfig():
+            return mixed.resolve(config, data)
         case DiffusionConfig():
             return diffusion.resolve(config, data)
         case VAEConfig():
@@ -41,6 +49,10 @@ def build(config: ModelConfig, form: Format, classes: int, network: nn.Module | 
     if network is not None and not isinstance(config, DiffusionConfig):
         raise UserError(f"a network of your own is for diffusion models; this is a {config.family} model")
     match config:
+        case DiscreteConfig():
+            return discrete.build(config, form, classes)
+        case MixedConfig():
+            return mixed.build(config, form, classes, items)
         case DiffusionConfig():
             return diffusion.build(config, form, classes, network)
         case VAEConfig():
@@ -66,6 +78,10 @@ def learning_rate(config: ModelConfig, shape: Sequence[int]) -> float:
 def describe(config: ModelConfig) -> str:
     """What is worth knowing of a resolved section, in a few words."""
     match config:
+        case DiscreteConfig():
+            return discrete.describe(config)
+        case MixedConfig():
+            return mixed.describe(config)
         case DiffusionConfig():
             return diffusion.describe(config)
         case VAEConfig():
@@ -76,3 +92,18 @@ def describe(config: ModelConfig) -> str:
             return gan.describe(config)
         case EnergyConfig():
             return energy.describe(config)
+
+
+def _check_kind(config: ModelConfig, data: Dataset) -> None:
+    """Refuse texts for models of numbers."""
+    if data.format.kind is Kind.TEXT and not isinstance(config, DiscreteConfig):
+        raise UserError(
+            f"{data.name} is a text, and {config.family} models learn numbers: train it with --family discrete"
+        )
+    coding = data.format.coding
+    if isinstance(coding, Columns) and coding.coded and not isinstance(config, DiscreteConfig | MixedConfig):
+        name = (coding.names or ())[coding.coded[0]]
+        raise UserError(
+            f"{data.name} has categories (in column {name!r}), and {config.family} models learn numbers: train it with "
+            "--family mixed, or name the column as the labels with --label-column"
+        )

@@ -1,0 +1,94 @@
+"""Mixed tables: what synthetic rows of `--family mixed` are worth, beside independent columns and copies with noise.
+
+Tables: scikit-learn's wine and breast cancer, one of their numbers cut into categories and their class as another, and
+CSV files of the user's (for instance one of UCI's with categories). Columns, types and categories must come back.
+
+    nice -n 10 .venv/bin/python benchmarks/discrete/tables.py [CSV …] [--minutes 10]
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from common import kept, verdict
+
+import pushforward as pf
+from pushforward.metrics.tables import Kinds, copied, evaluate_table, independent, target_of
+
+
+def builtin(name, out):
+    """A table of scikit-learn as a CSV whose class is a column of text, two numbers cut into categories."""
+    from sklearn import datasets
+
+    found = {"wine": datasets.load_wine, "breast_cancer": datasets.load_breast_cancer}[name]()
+    path = out / f"{name}.csv"
+    if not path.exists():
+        out.mkdir(parents=True, exist_ok=True)
+        names = [str(n).replace(" ", "_") for n in found["feature_names"]]
+        cuts = np.quantile(found["data"][:, 0], [0.25, 0.5, 0.75])
+        sizes = np.array(["small", "medium", "large", "huge"])[np.searchsorted(cuts, found["data"][:, 0])]
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow([*names[1:], f"{names[0]}_class", "target"])
+            for row, size, target in zip(found["data"], sizes, found["target"], strict=True):
+                writer.writerow([*(f"{value:.4g}" for value in row[1:]), size, found["target_names"][target]])
+    return path
+
+
+def run(path, args):
+    config = pf.configure(
+        "training.batch_size=128", entries={"data": {"source": str(path)}, "model": {"family": "mixed"}}
+    )
+    found = pf.fit(str(path), args.out / f"run-{path.stem}", config, minutes=args.minutes, device="cpu")
+    data, coding = found.data(), found.format.coding
+    train, test = (np.asarray(split.values[:], dtype=np.float64) for split in (data.train, data.test))
+    samples = found.generator.sample(len(train), seed=0)
+    written = samples.save(args.out / f"{path.stem}-synthetic.csv")
+    with path.open(encoding="utf-8") as one, written.open(encoding="utf-8") as other:
+        same = next(csv.reader(one)) == next(csv.reader(other))
+    kinds = Kinds(np.isin(np.arange(train.shape[1]), coding.coded), coding.names)
+    tables = {
+        "mixed": samples.values,
+        "independent columns": independent(train, len(train)),
+        "copies with noise": copied(train, kinds.coded, len(train)),
+    }
+    target = target_of(kinds.coded, False)
+    scores = {
+        name: {row.name: (row.value, row.floor) for row in evaluate_table(rows, train, test, kinds, target=target)}
+        for name, rows in tables.items()
+    }
+    return {"columns": same, "rows": len(train), "scores": scores}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("files", nargs="*", type=Path)
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--out", type=Path, default=Path("runs/discrete-tables"))
+    parser.add_argument("--builtin", nargs="*", default=["wine", "breast_cancer"])
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    good = True
+    for path in [*(builtin(name, args.out) for name in args.builtin), *args.files]:
+        one = kept(args.out / "results.json", path.stem, lambda p=path: run(p, args))
+        for name, rows in one["scores"].items():
+            print(
+                f"{path.stem}, {name}: " + ", ".join(f"{r} {v:.3g} ({f:.3g})" for r, (v, f) in rows.items()), flush=True
+            )
+        ours, alone = one["scores"]["mixed"], one["scores"]["independent columns"]
+        good &= verdict(
+            f"{path.stem}: pairs, share of independent columns'",
+            ours["distance of pairs"][0],
+            alone["distance of pairs"][0],
+        )
+        good &= verdict(f"{path.stem}: columns come back", float(one["columns"]), 1.0, "above")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
