@@ -350,8 +350,8 @@ def test_ccdf_comes_closer_and_faster():
     def error(method, budget=10) -> float:
         return float((method.restore(prior, likelihood, start, budget, draws) - truth).square().mean().sqrt())
 
-    near = CCDF(lambda measured: truth + 0.15 * draws.at("near").normal(SHAPE, F64), 0.3)
-    far = CCDF(lambda measured: truth + 1.5 * draws.at("far").normal(SHAPE, F64), 0.3)
+    near = CCDF(lambda measured: truth + 0.15 * draws.at("near").normal(SHAPE, F64), 0.3, step=DDPM)
+    far = CCDF(lambda measured: truth + 1.5 * draws.at("far").normal(SHAPE, F64), 0.3, step=DDPM)
     assert error(near) < error(ProjectedScore()) and error(near) < 0.9 * error(far)
     assert error(replace(far, noise=1.5)) < error(far)
     assert error(CCDF(noise=1.0)) < 1.3 * error(ProjectedScore())

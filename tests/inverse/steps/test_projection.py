@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pushforward.denoisers import Denoiser, Estimate
+from pushforward.denoisers import Denoiser, Estimate, Mixture, MixtureDenoiser
 from pushforward.errors import UserError
 from pushforward.inverse import (
     ChannelsAsComplex,
@@ -244,3 +244,18 @@ def test_what_cannot_be_projected_is_refused():
     for rule, weight in itertools.product((Modelled, Published), (0.0, 1.5)):
         with pytest.raises(UserError, match="weight λ"):
             rule(weight)
+
+
+def test_noise_renewed_between_projections_lets_what_is_hidden_agree_with_what_is_seen():
+    """A pair that is (1, 1) or (−1, −1), of which one half is seen with noise of its own for each item."""
+    half, means = torch.full((2,), 0.5, dtype=F64), torch.tensor([[1.0, 1.0], [-1.0, -1.0]], dtype=F64)
+    covariances = 0.1**2 * torch.eye(2, dtype=F64).expand(2, 2, 2)
+    prior = MixtureDenoiser(Mixture.of_covariances(half, means, covariances), EDM(0.002, 20.0))
+    draws, sigma = Draws.of(6, range(2000)), torch.full((2000,), 0.5, dtype=F64)
+    start = prior.path.prior(draws.at("prior").normal((2,), F64))
+    seen = Gaussian(Mask(torch.tensor([True, False])), torch.tensor([[0.9, 0.0]], dtype=F64), 0.5)
+    each = Gaussian(seen.operator, seen.y.expand(2000, 2), sigma)
+    found = ProjectedScore().restore(prior, seen, start, 20, draws)
+    assert torch.allclose(found, ProjectedScore().restore(prior, each, start, 20, draws), rtol=0, atol=1e-9)
+    kept = ProjectedScore(predictor=DDPM).restore(prior, seen, start, 20, draws)
+    assert int((found[:, 1] < 0).sum()) < 0.6 * int((kept[:, 1] < 0).sum())

@@ -12,6 +12,7 @@ from torch import Tensor
 from pushforward.denoisers.denoiser import Denoiser
 from pushforward.errors import UserError
 from pushforward.inverse.likelihoods.likelihood import Likelihood
+from pushforward.inverse.steps.anew import AnewAbove
 from pushforward.inverse.steps.measured import Measured
 from pushforward.inverse.steps.moves import grid_for
 from pushforward.inverse.steps.projection import MODELLED, ProjectedStep, Projection, Published
@@ -67,12 +68,13 @@ class CCDF:
 
     `noise` is σ/α at t_0, in units of the data: about the error of x̂ per coordinate. The result leans to x̂, the more
     so the less noise it is given. The projection does not expand distances, so errors of x̂ shrink (theorem 1).
+    Without a `step` it is `AnewAbove` the measurement's noise; DDPM, as published, keeps more of what x̂ knows.
     """
 
     first: First = Ridge()
     noise: float = 0.5
     projection: Projection = MODELLED
-    step: Step = DDPM
+    step: Step | None = None
     grid: Grid | None = None
 
     def __post_init__(self) -> None:
@@ -98,7 +100,7 @@ class CCDF:
         measured, path = Measured.of(likelihood, x), denoiser.path
         t0 = float(path.time(torch.tensor(-math.log(self.noise), dtype=torch.float64)))
         below = Below(path, t0)
-        step = ProjectedStep(measured, self.step, None, self.projection)
+        step = ProjectedStep(measured, self.step or AnewAbove.of(measured), None, self.projection)
         grid = grid_for(denoiser, self.grid)
         levels = grid(below, steps_for(step, below, grid, evaluations))
         estimate = self.first(measured)

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from pushforward.denoisers.denoiser import Denoiser
+from pushforward.inverse.steps.anew import Ways, both_ways
 from pushforward.inverse.steps.measured import Components, Measured
 from pushforward.inverse.steps.moves import (
     ANEW,
-    REVERSE_SDE,
     Constant,
     Move,
     PublishedGrid,
@@ -95,23 +95,6 @@ class DDRMStep:
         return found if fresh is None else torch.add(found, fresh, alpha=move.fresh)
 
 
-@dataclass(frozen=True, slots=True)
-class Ways:
-    """One interval in two ways: with as much fresh noise as one likes, and along the state by the reverse SDE."""
-
-    renewed: Move
-    along: Move
-    evaluations: int = 1
-
-    @property
-    def level(self) -> Level:
-        return self.along.level
-
-    @property
-    def random(self) -> bool:
-        return self.along.random
-
-
 @dataclass(frozen=True, eq=False)
 class AlongStateStep(DDRMStep):
     """DDRM's step where components below the measurement's noise are left to the state that carries it already.
@@ -125,7 +108,7 @@ class AlongStateStep(DDRMStep):
     """min σ_y/s_i of each item, (1 or B, 1, …)."""
 
     def plan(self, path: GaussianPath, levels: Sequence[Level], /) -> list[Ways]:  # type: ignore[override]
-        return [Ways(*both) for both in zip(moves(levels, self.renewal), moves(levels, REVERSE_SDE), strict=True)]
+        return both_ways(levels, self.renewal)
 
     def __call__(  # type: ignore[override]
         self, denoiser: Denoiser, x: Tensor, ways: Ways, memory: None, draws: Draws, /

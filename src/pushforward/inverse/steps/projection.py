@@ -26,13 +26,13 @@ from torch import Tensor
 
 from pushforward.denoisers.denoiser import Denoiser
 from pushforward.errors import UserError
+from pushforward.inverse.steps.anew import AnewAbove
 from pushforward.inverse.steps.measured import Measured
 from pushforward.inverse.steps.moves import REVERSE_SDE, Stepwise
 from pushforward.numerics.broadcast import Scalar, expand
 from pushforward.numerics.random import Draws
 from pushforward.paths.gaussian import GaussianPath, Level
 from pushforward.paths.grids import Grid, Uniform
-from pushforward.samplers.ancestral import DDPM
 from pushforward.samplers.langevin import Langevin, SignalToNoise
 from pushforward.samplers.predictors import ReverseDiffusion
 from pushforward.samplers.step import Step, inner_draws
@@ -44,7 +44,7 @@ _LITTLE = 1e-12
 class Projection(Protocol):
     """x at a level → x there that agrees with the measurement; `share` is that of the noise renewed after it."""
 
-    def __call__(self, measured: Measured, x: Tensor, level: Level, share: float, draws: Draws, /) -> Tensor: ...
+    def __call__(self, measured: Measured, x: Tensor, level: Level, share: Scalar, draws: Draws, /) -> Tensor: ...
 
 
 def _check_weight(weight: float) -> None:
@@ -61,7 +61,7 @@ class Published:
     def __post_init__(self) -> None:
         _check_weight(self.weight)
 
-    def __call__(self, measured: Measured, x: Tensor, level: Level, share: float, draws: Draws, /) -> Tensor:
+    def __call__(self, measured: Measured, x: Tensor, level: Level, share: Scalar, draws: Draws, /) -> Tensor:
         # At clean data the projection is complete (Song et al. 2022, algorithm 2).
         weight = self.weight if level.sigma > 0 else 1.0
         return x + weight * measured.solution(_residual(measured, x, level, draws))
@@ -76,7 +76,7 @@ class Modelled:
     def __post_init__(self) -> None:
         _check_weight(self.weight)
 
-    def __call__(self, measured: Measured, x: Tensor, level: Level, share: float, draws: Draws, /) -> Tensor:
+    def __call__(self, measured: Measured, x: Tensor, level: Level, share: Scalar, draws: Draws, /) -> Tensor:
         if level.sigma == 0 and not isinstance(measured.sigma, Tensor) and not measured.noiseless:
             return x
         residual = _residual(measured, x, level, draws)
@@ -146,10 +146,11 @@ class ProjectedStep:
     def __call__(
         self, denoiser: Denoiser, x: Tensor, move: ProjectedMove, memory: Any, draws: Draws, /
     ) -> tuple[Tensor, Any]:
-        x = self.projection(self.measured, x, move.level, move.share, draws.at("first"))
+        share = self.predictor.share(move.predict) if isinstance(self.predictor, AnewAbove) else move.share
+        x = self.projection(self.measured, x, move.level, share, draws.at("first"))
         if self.corrector is not None and move.correct is not None:
             x, _ = self.corrector(denoiser, x, move.correct, None, inner_draws(draws, move.correct, "correct"))
-            x = self.projection(self.measured, x, move.level, move.share, draws.at("second"))
+            x = self.projection(self.measured, x, move.level, share, draws.at("second"))
         x, memory = self.predictor(denoiser, x, move.predict, memory, inner_draws(draws, move.predict, "predict"))
         if move.last is not None:
             x = self.projection(self.measured, x, move.last, 1.0, draws.at("last"))
@@ -160,11 +161,12 @@ class ProjectedStep:
 class ProjectedScore(Stepwise):
     """Any predictor and corrector with projections; linear operators of every kind, complex and multi-coil too.
 
-    With a singular system a projection is in closed form, else it is a solve by conjugate gradients.
+    With a singular system a projection is in closed form, else it is a solve by conjugate gradients. Without a
+    predictor it is `AnewAbove` the measurement's noise.
     """
 
     projection: Projection = MODELLED
-    predictor: Step = DDPM
+    predictor: Step | None = None
     corrector: Step | None = None
     grid: Grid | None = None
 
@@ -187,4 +189,5 @@ class ProjectedScore(Stepwise):
         return self.grid
 
     def step(self, measured: Measured, x: Tensor) -> ProjectedStep:
-        return ProjectedStep(measured, self.predictor, self.corrector, self.projection)
+        predictor = self.predictor or AnewAbove.of(measured)
+        return ProjectedStep(measured, predictor, self.corrector, self.projection)
