@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 def test_a_mixed_table(tmp_path, command, refused):
     rng = np.random.default_rng(0)
-    kinds = rng.integers(0, 3, 150)
+    kinds = rng.integers(0, 3, 260)
     rows = [["age", "job", "income", "rooms", "town"]]
     rows += [
         [

@@ -25,7 +25,7 @@ from pushforward.models.generator import Generator
 from pushforward.numerics.broadcast import batch_of, expand, mean_per_sample
 from pushforward.numerics.counting import categorical
 from pushforward.numerics.random import Draws
-from pushforward.objectives.jump import masked_gap, rate_gap
+from pushforward.objectives.jump import auxiliary, masked_gap
 from pushforward.paths.gaussian import CLEAN, GaussianPath, Level
 from pushforward.paths.generators import Absorbing
 from pushforward.paths.jump import JumpPath
@@ -40,7 +40,7 @@ _ANCESTRAL = JumpAncestral()
 
 
 class Mixed(Family):
-    """A network of rows trained on the denoising loss of their numbers and the bound of their categories.
+    """A network of rows trained on the denoising loss of their numbers and the bound, or cross-entropy, of categories.
 
     Args:
         network: `net(x, codes, time, label)`, see `MixedRows`.
@@ -97,7 +97,8 @@ class Mixed(Family):
         z = self.jumps.corrupt(codes, jump, draws.at("jump"))
         output, outside = self._answers(x, z, t, labels)
         aim = expand(level.alpha, x) * noise - expand(level.sigma, x) * numbers
-        gap = masked_gap if isinstance(self.jumps.generator, Absorbing) else rate_gap
+        # of uniform jumps the bound's weights grow like 1/t; the cross-entropy has the same best answer and less noise
+        gap = masked_gap if isinstance(self.jumps.generator, Absorbing) else auxiliary
         nats = gap(CategoricalEstimate(self.jumps, z, jump, outside), codes)
         return mean_per_sample((output - aim) ** 2) + nats.to(output.dtype) / codes.shape[1]
 

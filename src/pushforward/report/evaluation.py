@@ -213,9 +213,9 @@ def _score(
     train, train_labels = some_values(data.train)
     test, test_labels = some_values(data.test)
     coding = data.format.coding
-    if isinstance(coding, Columns) and coding.coded:
-        return _score_table(values, labels, train, train_labels, test, test_labels, coding, seed), ()
     try:
+        if isinstance(coding, Columns) and coding.coded:
+            return _score_table(values, labels, train, train_labels, test, test_labels, coding, seed), ()
         scores = evaluate_samples(values, labels, train, test, train_labels, test_labels, seed=seed)
     except UserError as error:
         return None, (Missing("distances, neighbours, copies and labels", str(error)),)
