@@ -1,6 +1,6 @@
 """Fitting a `Tuned` sampler to one model: Adam on its times and coefficients, through the unrolled solver.
 
-The loss 0.8 log mean e² + 0.2 mean log e² over a batch, e the distance of a
+The loss 0.75 log mean e² + 0.25 mean log e² over a batch, e the distance of a
 sample to its exact endpoint per coordinate, minds the few bad samples and the many good ones. Several beginnings
 run for a short while, the best on a validation split runs on; other starts, never used before, decide whether the
 result helps.
@@ -37,7 +37,7 @@ Report = Callable[[float, float, float], None]
 _GRADIENT = 3
 """What a differentiated evaluation costs, in plain ones."""
 
-_FEW = 0.8
+_FEW = 0.75
 """The weight of the mean square, which a few samples dominate, against the mean logarithm."""
 
 _NOISE_END = 6.0
