@@ -21,6 +21,8 @@ _WHERE = {
     "dataset": "pushforward.api",
     "fit": "pushforward.api",
     "load": "pushforward.api",
+    "CARDClassifier": "pushforward.estimators",
+    "CARDRegressor": "pushforward.estimators",
     "UserError": "pushforward.errors",
     "PushforwardError": "pushforward.errors",
     "NumericalError": "pushforward.errors",
@@ -30,8 +32,20 @@ _WHERE = {
 if TYPE_CHECKING:
     from pushforward.api import configure, dataset, fit, load
     from pushforward.errors import Interrupted, NumericalError, PushforwardError, UserError
+    from pushforward.estimators import CARDClassifier, CARDRegressor
 
-__all__ = ["Interrupted", "NumericalError", "PushforwardError", "UserError", "configure", "dataset", "fit", "load"]
+__all__ = [
+    "CARDClassifier",
+    "CARDRegressor",
+    "Interrupted",
+    "NumericalError",
+    "PushforwardError",
+    "UserError",
+    "configure",
+    "dataset",
+    "fit",
+    "load",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -10,6 +10,7 @@ from torch import nn
 
 from pushforward.config.advising import advice_on
 from pushforward.config.calibrating import calibrate
+from pushforward.config.predicting import predict
 from pushforward.config.presets import preset as preset_entries
 from pushforward.config.read import family_of, read_config, read_toml
 from pushforward.config.recommending import recommended
@@ -39,6 +40,7 @@ __all__ = [
     "likelihood",
     "load",
     "load_data",
+    "predict",
     "recommended",
     "restore",
     "simulate",

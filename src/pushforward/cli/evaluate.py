@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pushforward.api import Run
     from pushforward.data.dataset import Dataset
     from pushforward.report.evaluation import GeneratorEvaluation
+    from pushforward.report.predictive import PredictiveEvaluation
     from pushforward.report.sampler_scores import Comparison
 
 EVALUATION, REPORT = "evaluation.json", "report.html"
@@ -52,6 +53,13 @@ def evaluate(
     from pushforward import api
 
     found = common.opened(api.load(run, device=device))
+    if predicts(found):
+        scored = score_predictions(
+            found, found.data(), common, samples=number, steps=steps, seed=seed, guidance=guidance
+        )
+        where = scored.save(out or found.home / EVALUATION)
+        common.result({**scored.to_dict(), "out": where}, *prediction_lines(scored), f"written to {where}")
+        return
     data = found.data()
     common.say(*(line for line in data.messages if line not in found.about_data.messages))
     scores = score(found, data, common, number=number, steps=steps, seed=seed, guidance=guidance)
@@ -111,6 +119,14 @@ def report(
     found = common.opened(api.load(run, device=device))
     data = found.data()
     common.say(*(line for line in data.messages if line not in found.about_data.messages))
+    if predicts(found):
+        if samplers:
+            found.denoising("a comparison of samplers")
+        scored = score_predictions(found, data, common, samples=number, steps=steps, seed=seed, guidance=guidance)
+        scored.save(found.home / EVALUATION)
+        where = prediction_page(found, data, scored, out or found.home / REPORT, common)
+        common.result({"out": where, "scores": scored.to_dict()}, f"the report is {where.resolve()}")
+        return
     scores = score(found, data, common, number=number, steps=steps, seed=seed, guidance=guidance)
     scores.save(found.home / EVALUATION)
     most, budgets = COMPARISON
@@ -147,6 +163,53 @@ def page(
     log = read_log(run.home / "metrics.jsonl")
     where, command = str(run.path), again(run)
     return write_report(run.generator, data, described, log, scores, out, run=where, command=command, compared=compared)
+
+
+def predicts(run: Run) -> bool:
+    """Whether it predicts the response of rows, and makes none."""
+    from pushforward.models.predictor import Predictor
+
+    return isinstance(run.generator, Predictor)
+
+
+def score_predictions(
+    run: Run, data: Dataset, common: Common, *, samples: int | None, steps: int | None, seed: int, guidance: float
+) -> PredictiveEvaluation:
+    """Predict the test rows and score that, with a bar; `samples` of each row."""
+    from pushforward.config.predicting import predictor_of
+    from pushforward.report.predictive import SAMPLES, evaluate_predictor
+
+    if guidance != 1.0:
+        raise UserError("guidance is towards a label, and this run predicts a response: leave it out")
+    with Bar(common, "predicting") as bar:
+        return evaluate_predictor(
+            predictor_of(run),
+            data.test,
+            samples=SAMPLES if samples is None else samples,
+            seed=seed,
+            evaluations=20 if steps is None else steps,
+            progress=bar,
+        )
+
+
+def prediction_lines(scored: PredictiveEvaluation) -> Iterator[str]:
+    """A table for a terminal."""
+    yield f"{'':<28}{'held-out rows':>16}{'beside':>12}"
+    for m in scored.measured:
+        against = "" if m.against is None else f"{m.against:.4g}"
+        yield f"{m.name:<28}{m.value:>16.4g}{against:>12}  {m.meaning}"
+    yield f"{scored.rows} rows, {scored.samples} draws each, {scored.seconds:.3g} s per row"
+
+
+def prediction_page(run: Run, data: Dataset, scored: PredictiveEvaluation, out: Path, common: Common) -> Path:
+    """Write the report of a run that predicts."""
+    from pushforward.config.predicting import predictor_of
+    from pushforward.report.predictive_page import write_predictive_page
+    from pushforward.training.observers import read_log
+
+    common.say("writing the report")
+    log = read_log(run.home / "metrics.jsonl")
+    return write_predictive_page(predictor_of(run), data, scored, log, out, again(run))
 
 
 def again(run: Run) -> str:

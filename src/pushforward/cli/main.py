@@ -44,6 +44,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "pushforward train digits --minutes 3\n"
         "  pushforward train photos/ --preset flow-matching --steps 20000 --out runs/photos\n"
         "  pushforward train table.csv --label-column kind --set training.batch_size=64\n"
+        "  pushforward train table.csv --target price --family card\n"
         "  pushforward train mine.toml --set model.network.width=96\n"
         "  pushforward train text.txt --family discrete --minutes 20\n"
         "  pushforward train new.npz --from runs/photos --steps 2000",
@@ -98,6 +99,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "simulate": (
         "pushforward.cli.restore:simulate",
         "pushforward simulate runs/digits-edm --operator hidden.toml -n 16 -o measured.npz",
+    ),
+    "predict": (
+        "pushforward.cli.predict:predict",
+        "pushforward train table.csv --target price --family card --out runs/price\n"
+        "  pushforward predict runs/price new.csv -o out.csv\n"
+        "  pushforward predict runs/price new.csv --quantile 0.1 --quantile 0.9 --draws -o out.npz",
     ),
     "restore": (
         "pushforward.cli.restore:restore",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from pushforward.cli.output import DEFAULT, Common, quoted
-from pushforward.config.presets import PRESETS, USUAL
+from pushforward.config.presets import PREDICTIVE, PRESETS, USUAL
 from pushforward.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def train(
     data: Annotated[str, Parameter(name="DATA", help="data, or a .toml file that says everything")],
     /,
     *,
-    family: Annotated[str | None, Parameter(help=f"{', '.join(USUAL)} [diffusion]")] = None,
+    family: Annotated[str | None, Parameter(help=f"{', '.join(USUAL | PREDICTIVE)} [diffusion]")] = None,
     preset: Annotated[str | None, Parameter(help=f"{', '.join(PRESETS)} [edm]")] = None,
     out: Annotated[Path | None, Parameter(name=("--out", "-o"), help="folder of the run [runs/NAME-PRESET]")] = None,
     steps: Annotated[int | None, Parameter(help="optimiser steps [6000]")] = None,
@@ -38,6 +38,13 @@ def train(
         Parameter(name="--set", negative=(), show_default=False, help="any setting, e.g. training.batch_size=64"),
     ] = (),
     label_column: Annotated[str | None, Parameter(help="the column of a table that holds the class")] = None,
+    target: Annotated[
+        tuple[str, ...],
+        Parameter(negative=(), show_default=False, help="the column that the family card predicts; several in turn"),
+    ] = (),
+    classify: Annotated[
+        bool | None, Parameter(show_default=False, help="predict a class, or numbers [a class where it is text]")
+    ] = None,
     tensorboard: Annotated[
         bool, Parameter(negative=(), show_default=False, help="write a TensorBoard log too")
     ] = False,
@@ -52,7 +59,7 @@ def train(
     if steps is not None and minutes is not None:
         raise UserError("--steps and --minutes were both given; a training has one length, give one of them")
     given: dict[str, Any] = {"family": family, "label_column": label_column, "seed": seed, "device": device}
-    given |= {"steps": steps, "minutes": minutes}
+    given |= {"steps": steps, "minutes": minutes, "target": target or None, "classify": classify}
     file = Path(data) if data.lower().endswith(".toml") else None
     config = api.configure(
         *settings,
@@ -63,7 +70,7 @@ def train(
     )
     run = run_training(
         config,
-        out or default_out(data, preset or USUAL.get(config.model.family)),
+        out or default_out(data, preset or (USUAL | PREDICTIVE).get(config.model.family)),
         common,
         start_from=start_from,
         restart=restart,
@@ -88,6 +95,11 @@ def run_training(
     items = api.load_data(config)
     config = resolve(config, items)
     common.say(*items.messages, describe_model(config.model, items.format))
+    if len(items.train) < config.training.batch_size:
+        common.say(
+            f"there are {len(items.train)} training items, fewer than a batch of {config.training.batch_size}: each is "
+            "met several times in a step"
+        )
     common.say(f"training in {out}")
     observers = _observers(out, items, common, tensorboard)
     return api.fit(items, out, config, start_from=start_from, observers=observers, restart=restart)
@@ -95,7 +107,8 @@ def run_training(
 
 def _entries(source: str | None, given: dict[str, Any]) -> dict[str, Any]:
     """What the options say, as entries of a configuration; what was not given says nothing."""
-    data = {"source": source, "label_column": given["label_column"]}
+    names = ("label_column", "target", "classify")
+    data = {"source": source} | {name: given[name] for name in names}
     training = {name: given[name] for name in ("seed", "device")}
     entries = {
         "data": {name: value for name, value in data.items() if value is not None},
@@ -152,10 +165,11 @@ def _said(run: Run) -> list[str]:
     assert outcome is not None
     best = outcome.best
     score = f"; best validation loss {best.value:.4g} at step {best.step} ({best.weights})" if best else ""
+    first = "predict {0} rows.csv -o out.csv" if run.config.model.family in PREDICTIVE else "sample {0} -n 64"
     return [
         f"done: {outcome.step} steps in {duration(outcome.seconds)}{score}",
         *(f"advice: {sentence}" for sentence in advice_on(run)),
         f"the run is in {run.path}; what to do next:",
-        f"  pushforward sample {quoted(run.path)} -n 64",
+        f"  pushforward {first.format(quoted(run.path))}",
         f"  pushforward report {quoted(run.path)}",
     ]

@@ -30,6 +30,18 @@ PRESETS: dict[str, dict[str, Any]] = {
     "energy": {"model": {"family": "energy"}},
     "discrete": {"model": {"family": "discrete"}},
     "mixed": {"model": {"family": "mixed"}},
+    "card": {"model": {"family": "card"}, "training": {"weight_decay": 1e-2, "steps": 3000}},
+    "card-published": {
+        "model": {"family": "card", "setting": "published"},
+        "training": {
+            "batch_size": 32,
+            "learning_rate": 1e-3,
+            "warmup_steps": 0,
+            "schedule": "constant",
+            "betas": (0.9, 0.999),
+            "ema_lengths": (0.1,),
+        },
+    },
 }
 USUAL = {
     "diffusion": "edm",
@@ -40,9 +52,11 @@ USUAL = {
     "discrete": "discrete",
     "mixed": "mixed",
 }
-"""The preset of each family, where no other is asked for."""
+"""The preset of each family that makes items, where no other is asked for."""
 GENERAL = ("diffusion", "flow", "vae", "gan", "energy")
 """The families that learn data of numbers of any kind, and so can be compared on them."""
+PREDICTIVE = {"card": "card"}
+"""Of the families that predict a response, likewise."""
 
 
 def presets_of(family: str) -> list[str]:
@@ -56,7 +70,9 @@ def preset(name: str | None, family: str | None = None) -> dict[str, Any]:
     Raises UserError for an unknown name, and for one of another family.
     """
     if name is None:
-        return PRESETS[USUAL.get(family or "diffusion", "edm")]  # a family that there is not is refused with the rest
+        return PRESETS[
+            (USUAL | PREDICTIVE).get(family or "diffusion", "edm")
+        ]  # a family that there is not is refused with the rest
     if name not in PRESETS:
         raise UserError(f"there is no preset {name!r}; choose one of {', '.join(PRESETS)}")
     if family is not None and name not in presets_of(family):

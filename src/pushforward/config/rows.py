@@ -15,6 +15,7 @@ from pushforward.data.columns import Columns
 from pushforward.data.dataset import Dataset, Split
 from pushforward.data.format import Format
 from pushforward.data.numbers import is_integer
+from pushforward.data.pairing import Pairing
 from pushforward.data.pixels import Pixels
 from pushforward.data.raw import Raw, Reading
 from pushforward.data.sources import READERS, read
@@ -45,6 +46,10 @@ def rows_of(run: Run, source: str | Path, number: int | None = None, data: Datas
 
     Raises UserError for a number below 1, and for data of another shape, other columns, or outside the range.
     """
+    if isinstance(run.format.coding, Pairing):
+        raise UserError(
+            f"{run.path} predicts a response and makes no items: ask `predict` of rows, and `evaluate` how well it does"
+        )
     if number is not None and number < 1:
         raise UserError(f"the number of samples must be at least 1; got {number}")
     if str(source) in SPLITS:
@@ -91,6 +96,7 @@ def _has_column(path: Path, column: str) -> bool:
 
 def _fitting(values: np.ndarray, raw: Raw, form: Format) -> np.ndarray:
     coding = form.coding
+    assert not isinstance(coding, Pairing)  # `rows_of` has refused it
     if isinstance(coding, Tokens) or raw.text is not None:
         if not isinstance(coding, Tokens) or raw.text is None:
             raise UserError(f"{raw.what} is of another kind than the data that the model was trained on")

@@ -21,10 +21,18 @@ from pushforward.data import sources
 from pushforward.data.builtin import BUILTIN
 from pushforward.data.dataset import Dataset
 from pushforward.data.format import Format
-from pushforward.errors import UserError
+from pushforward.data.paired import load_paired
+from pushforward.errors import PushforwardError, UserError
 from pushforward.models.denoising import DiffusionGenerator, as_denoising, generator_of
+from pushforward.models.family import Family, Items, Prepares
 from pushforward.models.generator import Generator
-from pushforward.training.checkpoint import SUFFIX, Checkpoint, initialise_from, load_weights, mismatch
+from pushforward.training.checkpoint import (
+    SUFFIX,
+    Checkpoint,
+    initialise_from,
+    load_weights,
+    mismatch,
+)
 from pushforward.training.folder import find_checkpoint
 from pushforward.training.loop import Outcome, fit
 from pushforward.training.observers import Observer
@@ -116,10 +124,27 @@ def weights_hash(checkpoint: Checkpoint, weights: str) -> str:
 
 def load_data(config: Config, folder: Path | None = None) -> Dataset:
     """The data set that a configuration names; relative paths are looked for in `folder` first."""
-    given = config.data.model_dump(exclude={"split_seed", *AUGMENTATIONS})
+    given = config.data.model_dump(exclude={"split_seed", "target", "classify", *AUGMENTATIONS})
     if folder is not None:
         given |= {name: _found_in(folder, given[name]) for name in ("source", "validation", "test")}
+    if config.data.target is not None:
+        return _load_paired(config.data, given)
     return sources.load(**given, seed=config.data.split_seed)
+
+
+def _load_paired(config: DataConfig, given: Mapping[str, Any]) -> Dataset:
+    """A table with a response. Raises UserError for settings that have no meaning there."""
+    meant = ("source", "validation", "test", "limit", "memory_limit")
+    usual = DataConfig()
+    for name, value in given.items():
+        if name not in (*meant, "max_pixels") and value != getattr(usual, name):
+            raise UserError(f"data.{name} has no meaning where a target is predicted: leave it out")
+    if not config.target:
+        raise UserError("data.target names no column: name the column to predict, or leave it out")
+    if given["source"] in BUILTIN:
+        raise UserError(f"{given['source']} has no columns to predict: give a .csv, .tsv or .parquet table")
+    parts = {name: given[name] for name in meant}
+    return load_paired(target=config.target, classify=config.classify, seed=config.split_seed, **parts)
 
 
 def _found_in(folder: Path, source: Any) -> Any:
@@ -171,10 +196,14 @@ def train(
     before = _hash_of_another_recipe(out, data)
     if before is not None:
         identity[_CONTENTS] = before
+    items: tuple[Items, Items] = data.train, data.validation
+    if isinstance(model, Prepares):
+        if not restart:
+            _take_prepared(model, Path(out))
+        items = model.prepare(data.train, data.validation, config.training.seed)
     outcome = fit(
         model,
-        data.train,
-        data.validation,
+        *items,
         build_recipe(config.training, config.data),
         out,
         description,
@@ -183,6 +212,16 @@ def train(
         restart=restart,
     )
     return outcome if before is None else replace(outcome, notes=(_untold(out), *outcome.notes))
+
+
+def _take_prepared(model: Family, out: Path) -> None:
+    """Where an unfinished run is continued, take over what was fitted before its first step, not to fit it again."""
+    try:
+        checkpoint = find_checkpoint(out, "last")
+    except PushforwardError:
+        return
+    if mismatch(model.state_dict(), checkpoint.shapes("model")) is None:  # else the engine says what is different
+        load_weights(model, checkpoint, "model")
 
 
 def describe(config: Config, data: Dataset, out: Path | str) -> dict[str, Any]:

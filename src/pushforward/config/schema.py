@@ -18,6 +18,8 @@ class DataConfig(Section):
     )
     labels: bool | None = Field(None, description="false ignores the classes that the data has, true insists on them")
     label_column: str | None = Field(None, description="the column of a table that holds the class")
+    target: tuple[str, ...] | None = Field(None, description="columns of a table that are predicted from the others")
+    classify: bool | None = Field(None, description="predict a class, also where the target is numbers")
     validation: Fraction | str = Field(0.1, description="share held out for validation, or a source of its own")
     test: Fraction | str = Field(0.1, description="share held out for the final figures, or a source of its own")
     split_seed: NonNegativeInt = 0

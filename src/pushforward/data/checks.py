@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -130,3 +131,14 @@ def _few_classes(labels: np.ndarray, what: str) -> np.ndarray:
             "name another column, or leave this one in the values."
         )
     return labels
+
+
+def check_names(what: str, names: Sequence[str]) -> None:
+    """Raise UserError where two columns have one name."""
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        places = [i + 1 for i, name in enumerate(names) if name == repeated[0]]
+        raise UserError(
+            f"{what} has the column name {repeated[0]!r} {len(places)} times (columns {', '.join(map(str, places))}): "
+            "give every column its own name."
+        )

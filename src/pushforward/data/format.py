@@ -12,6 +12,7 @@ from torch import Tensor
 from pushforward.data import schema
 from pushforward.data.columns import Columns
 from pushforward.data.labels import Labels
+from pushforward.data.pairing import Pairing
 from pushforward.data.pixels import Pixels
 from pushforward.data.tokens import Tokens
 from pushforward.errors import UserError
@@ -24,13 +25,15 @@ class Kind(StrEnum):
     VECTOR = "vector"
     TABLE = "table"
     TEXT = "text"
+    PAIR = "pair"
+    """A row with a response, of which the response is predicted."""
 
 
 @dataclass(frozen=True)
 class Format:
     """The two-way map between the user's data and model units, and the names of its classes."""
 
-    coding: Pixels | Columns | Tokens
+    coding: Pixels | Columns | Tokens | Pairing
     labels: Labels | None = None
 
     @property
@@ -39,6 +42,8 @@ class Format:
             return Kind.IMAGE
         if isinstance(self.coding, Tokens):
             return Kind.TEXT
+        if isinstance(self.coding, Pairing):
+            return Kind.PAIR
         return Kind.VECTOR if self.coding.names is None else Kind.TABLE
 
     @property
@@ -127,7 +132,9 @@ class Format:
         return result
 
 
-def _coding(kind: Kind, stored: Any, where: str) -> Pixels | Columns | Tokens:
+def _coding(kind: Kind, stored: Any, where: str) -> Pixels | Columns | Tokens | Pairing:
+    if kind is Kind.PAIR:
+        return Pairing.from_dict(stored, where)
     if kind is Kind.IMAGE:
         return Pixels.from_dict(stored, where)
     return Tokens.from_dict(stored, where) if kind is Kind.TEXT else Columns.from_dict(stored, where)

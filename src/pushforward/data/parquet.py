@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pushforward.data.categories import are_categories, codes_of
-from pushforward.data.checks import counted
+from pushforward.data.checks import check_names, counted
 from pushforward.data.limits import check_size
 from pushforward.data.raw import Raw, Reading
-from pushforward.data.tables import Table, check_categories, check_label_column, check_names, table_raw
+from pushforward.data.tables import Table, check_categories, check_label_column, table_raw
 from pushforward.errors import UserError
 
 if TYPE_CHECKING:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import difflib
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -15,7 +14,7 @@ import numpy as np
 
 from pushforward.data.arrays import choose_labels
 from pushforward.data.categories import are_categories, codes_of
-from pushforward.data.checks import check_count, check_finite, counted
+from pushforward.data.checks import check_count, check_finite, check_names, counted
 from pushforward.data.labels import is_number
 from pushforward.data.limits import check_size
 from pushforward.data.raw import Raw, Reading
@@ -79,16 +78,6 @@ def check_categories(what: str, names: Sequence[str], categories: Sequence[str])
         check_column(what, names, name, "column")
 
 
-def check_names(what: str, names: Sequence[str]) -> None:
-    repeated = [name for name, count in Counter(names).items() if count > 1]
-    if repeated:
-        places = [i + 1 for i, name in enumerate(names) if name == repeated[0]]
-        raise UserError(
-            f"{what} has the column name {repeated[0]!r} {len(places)} times (columns {', '.join(map(str, places))}): "
-            "give every column its own name."
-        )
-
-
 def _check_exact(values: np.ndarray, counted: list[int], names: Sequence[str], what: str) -> None:
     for i in counted:
         if np.abs(values[:, i]).max() >= 1 << 53:
@@ -106,7 +95,7 @@ def read_csv(path: Path, reading: Reading) -> Raw:
     try:
         check_size(str(path), path.stat().st_size * _BYTES_PER_CHARACTER, reading.memory)
         with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = csv.reader(file, delimiter=_delimiter(file.readline()))
+            lines = csv.reader(file, delimiter=delimiter_of(file.readline()))
             file.seek(0)
             table, said = _read(str(path), lines, reading)
     except (UnicodeDecodeError, csv.Error) as error:
@@ -116,7 +105,8 @@ def read_csv(path: Path, reading: Reading) -> Raw:
     return table_raw(str(path), table, reading, said)
 
 
-def _delimiter(first_line: str) -> str:
+def delimiter_of(first_line: str) -> str:
+    """Comma, semicolon or tab: whichever the line has most of."""
     return max((",", ";", "\t"), key=first_line.count)
 
 
@@ -144,7 +134,7 @@ def _read(what: str, lines: Lines, reading: Reading) -> tuple[Table, list[str]]:
     head = list(islice(rows, 2))
     if not head:
         raise UserError(f"{what} is empty, and a table of numbers with or without a header line was expected.")
-    header = _is_header([cell.strip() for cell in head[0][1]], head[1][1] if len(head) > 1 else None)
+    header = is_header([cell.strip() for cell in head[0][1]], head[1][1] if len(head) > 1 else None)
     if header:
         names = [cell.strip() or f"column_{i}" for i, cell in enumerate(head.pop(0)[1])]
         said = []
@@ -163,7 +153,7 @@ def _read(what: str, lines: Lines, reading: Reading) -> tuple[Table, list[str]]:
     return columns.table(), said
 
 
-def _is_header(first: list[str], second: list[str] | None) -> bool:
+def is_header(first: list[str], second: list[str] | None) -> bool:
     """A header has no numbers, or text in some column where the next row has a number."""
     if not any(_is_number(cell) for cell in first):
         return True

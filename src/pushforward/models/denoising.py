@@ -14,10 +14,12 @@ from pushforward.denoisers.denoiser import Denoiser
 from pushforward.denoisers.guidance import guided
 from pushforward.denoisers.variance import VarianceTable, WithVariance
 from pushforward.errors import UserError
+from pushforward.models.card import Card
 from pushforward.models.discrete import Discrete
 from pushforward.models.family import Denoising, Family
 from pushforward.models.generator import Generator
 from pushforward.models.mixed import Mixed, MixedGenerator
+from pushforward.models.predictor import Predictor
 from pushforward.models.symbols import SymbolGenerator
 from pushforward.numerics.random import Draws
 from pushforward.samplers.default import USUAL_EVALUATIONS, Sampling, default_sampler
@@ -90,6 +92,8 @@ def generator_of(
         return SymbolGenerator(model, form)
     if isinstance(model, Mixed):
         return MixedGenerator(model, form)
+    if isinstance(model, Card):
+        return Predictor(model, form)
     return Generator(model, form)
 
 

@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from pushforward.data.dataset import Batch
+from pushforward.data.dataset import Batch, Split
 from pushforward.denoisers.denoiser import Denoiser
 from pushforward.denoisers.precondition import Prediction
 from pushforward.energy.log_z import LogZ
@@ -75,6 +75,27 @@ class Denoising(Family):
         if not self.num_classes:
             raise UserError("the model was trained without labels, so it cannot be asked for one")
         return self.denoiser().given(label=labels)
+
+
+class Items(Protocol):
+    """What a model is trained on, by index."""
+
+    def __len__(self) -> int:
+        """How many items there are."""
+        ...
+
+    def batch(self, indices: Tensor) -> Batch:
+        """The items with these indices."""
+        ...
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """A family with something to do once before its first step; it then trains on items of its own making."""
+
+    def prepare(self, train: Split, validation: Split, seed: int) -> tuple[Items, Items]:
+        """What it needs of all the data, unless it has that already; the items to train on and to validate with."""
+        ...
 
 
 @runtime_checkable

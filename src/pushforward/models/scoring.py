@@ -18,6 +18,7 @@ from torch import Tensor
 from pushforward.data.columns import Columns
 from pushforward.data.format import Format, Kind
 from pushforward.data.numbers import is_integer
+from pushforward.data.pairing import Pairing
 from pushforward.data.tokens import Tokens
 from pushforward.denoisers.denoiser import Denoiser
 from pushforward.denoisers.terminal import Moments
@@ -50,6 +51,10 @@ class Units:
         coding = form.coding
         if isinstance(coding, Tokens):
             raise UserError("texts have no units of numbers; their likelihood is that of their symbols")
+        if isinstance(coding, Pairing):
+            raise UserError(
+                "this run predicts a response: how likely held-out responses are is among the figures of `evaluate RUN`"
+            )
         if isinstance(coding, Columns):
             at = coding.varying
             counted = torch.tensor([is_integer(coding.dtypes[i]) for i in at])

@@ -14,7 +14,7 @@ from pushforward.networks.layers import dropout_layer, scaled
 from pushforward.numerics.dropout import number_dropouts
 
 
-class _Block(nn.Module):
+class Block(nn.Module):
     """h + W₂ silu(W₁ film(norm h))."""
 
     def __init__(self, width: int, embedding: int, dropout: float, residual: float) -> None:
@@ -62,7 +62,7 @@ class MLP(nn.Module):
         self.conditioning = Conditioning(width, num_classes)
         self.input = nn.Linear(features, width)
         residual = 1 / math.sqrt(depth)
-        self.blocks = nn.ModuleList(_Block(width, width, dropout, residual) for _ in range(depth))
+        self.blocks = nn.ModuleList(Block(width, width, dropout, residual) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         self.output = scaled(nn.Linear(width, out_features), 0.0)
         number_dropouts(self)

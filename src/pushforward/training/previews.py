@@ -19,7 +19,7 @@ def previews(out: Path, form: Format) -> Preview:
     """An observer that draws the same few samples (same noise) at every preview: a PNG grid, or a CSV table."""
 
     def write(model: nn.Module, path: Path) -> None:
-        if not isinstance(model, Family):
+        if not isinstance(model, Family) or form.kind is Kind.PAIR:  # what predicts makes no items to look at
             return
         few = {Kind.IMAGE: _whole_rounds(form), Kind.TEXT: _TEXTS}
         suffix, count = suffix_of(form), few.get(form.kind, _ROWS)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from pushforward.config.families import diffusion, discrete, energy, flow, gan, mixed, vae
+from pushforward.config.families import card, diffusion, discrete, energy, flow, gan, mixed, vae
 from pushforward.config.family_schema import (
+    CardConfig,
     DiffusionConfig,
     DiscreteConfig,
     EnergyConfig,
@@ -26,12 +27,18 @@ from pushforward.models.family import Family
 
 def resolve(config: ModelConfig, data: Dataset) -> ModelConfig:
     """The section with everything filled in that depends on the data."""
+    if data.format.kind is Kind.PAIR and not isinstance(config, CardConfig):
+        raise UserError(
+            f"a target was named, and a {config.family} model predicts none: give --family card, or leave it out"
+        )
     _check_kind(config, data)
     match config:
         case DiscreteConfig():
             return discrete.resolve(config, data)
         case MixedConfig():
             return mixed.resolve(config, data)
+        case CardConfig():
+            return card.resolve(config, data)
         case DiffusionConfig():
             return diffusion.resolve(config, data)
         case VAEConfig():
@@ -53,6 +60,8 @@ def build(config: ModelConfig, form: Format, classes: int, network: nn.Module | 
             return discrete.build(config, form, classes)
         case MixedConfig():
             return mixed.build(config, form, classes, items)
+        case CardConfig():
+            return card.build(config, form)
         case DiffusionConfig():
             return diffusion.build(config, form, classes, network)
         case VAEConfig():
@@ -82,6 +91,8 @@ def describe(config: ModelConfig) -> str:
             return discrete.describe(config)
         case MixedConfig():
             return mixed.describe(config)
+        case CardConfig():
+            return card.describe(config)
         case DiffusionConfig():
             return diffusion.describe(config)
         case VAEConfig():

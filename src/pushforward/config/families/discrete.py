@@ -99,7 +99,7 @@ def sizes_of(form: Format, what: str = "the data") -> tuple[int, ...]:
     if isinstance(coding, Pixels):
         counts = [round(coding.high - coding.low) + 1] if is_integer(coding.dtype) else [0]
     else:
-        counts = [_size(coding, i) for i in coding.varying]
+        counts = [_size(coding, i) for i in coding.varying] if isinstance(coding, Columns) else [0]
     if min(counts) < 2 or max(counts) > _MOST:
         raise UserError(
             f"{what} holds real numbers, or whole numbers of more than {_MOST} values, and discrete models learn "
@@ -121,6 +121,7 @@ def units_of(form: Format) -> Symbols | None:
         return None
     if isinstance(coding, Pixels):
         return Symbols((coding.scale,), (coding.offset - coding.low,))
+    assert isinstance(coding, Columns)  # `sizes_of` has refused what has a response
     lows = [coding.low[i] for i in coding.varying]
     return Symbols(coding.scale, tuple(offset - low for offset, low in zip(coding.offset, lows, strict=True)))
 

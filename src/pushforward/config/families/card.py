@@ -1,0 +1,50 @@
+"""CARD from its section: what predicts the response of rows."""
+
+from __future__ import annotations
+
+from pushforward.card.learners import SMALL
+from pushforward.config.family_schema import CardConfig
+from pushforward.data.dataset import Dataset
+from pushforward.data.format import Format
+from pushforward.data.pairing import Pairing
+from pushforward.errors import UserError
+from pushforward.models.card import Card, published_card, usual_card
+
+
+def resolve(config: CardConfig, data: Dataset) -> CardConfig:
+    """With what depends on the number of rows filled in. Raises UserError where no response was named."""
+    _pairing(data.format)
+    small = len(data.train) + len(data.validation) <= SMALL if config.small is None else config.small
+    return config.model_copy(update={"small": small})
+
+
+def build(config: CardConfig, form: Format) -> Card:
+    """The model of a resolved section."""
+    pairing = _pairing(form)
+    if config.setting == "published":
+        return published_card(pairing, dropout=config.mean_dropout, levels=config.levels)
+    return usual_card(
+        pairing,
+        small=bool(config.small),
+        folds=config.folds,
+        width=config.width,
+        depth=config.depth,
+        dropout=config.dropout,
+        levels=config.levels,
+    )
+
+
+def describe(config: CardConfig) -> str:
+    """The setting, and the size of its network."""
+    if config.setting == "published":
+        return f"published setting, {config.levels} levels"
+    return f"cross-fitted mean, network of {config.depth} layers of width {config.width}, {config.levels} levels"
+
+
+def _pairing(form: Format) -> Pairing:
+    if not isinstance(form.coding, Pairing):
+        raise UserError(
+            "the family card predicts a column of a table: name it, --target COLUMN (data.target), in a .csv, .tsv or "
+            ".parquet file"
+        )
+    return form.coding

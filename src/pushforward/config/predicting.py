@@ -1,0 +1,164 @@
+"""Predictions of a run for the rows of a table, as a table."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from pushforward.config.run import Run
+from pushforward.config.samplers import build_sampler, named
+from pushforward.config.tempering import tempered
+from pushforward.data.atomic import write_file
+from pushforward.data.frame_files import read_frame
+from pushforward.data.frames import Frame
+from pushforward.data.parquet import pyarrow_parquet
+from pushforward.errors import UserError
+from pushforward.models.predictor import QUANTILES, SAMPLES, Classified, Prediction, Predictor
+
+if TYPE_CHECKING:
+    from pushforward.models.family import Denoising
+
+WRITTEN = (".csv", ".tsv", ".parquet", ".npz")
+
+
+@dataclass(frozen=True, eq=False)
+class Predicted:
+    """Columns by name, one value per row of the table, and the draws (N, S, R) where they were asked for."""
+
+    columns: Mapping[str, np.ndarray]
+    law: Prediction | Classified = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.law)
+
+    def save(self, path: Path) -> Path:
+        """Write .csv, .tsv, .parquet, or .npz, which holds the draws too; atomically."""
+        check_written(path)
+        write_file(path, partial(_WRITERS[path.suffix.lower()], self))
+        return path
+
+
+def check_written(path: Path) -> None:
+    """Raise UserError for a name under which predictions cannot be written."""
+    if path.suffix.lower() not in WRITTEN:
+        raise UserError(f"predictions are written as {', '.join(WRITTEN)}; got {path}")
+    if path.suffix.lower() == ".parquet":
+        pyarrow_parquet()
+
+
+def predictor_of(run: Run) -> Predictor:
+    """The run's predictor, of classes with its temperature. Raises UserError for a run that makes items instead."""
+    if not isinstance(run.generator, Predictor):
+        raise UserError(
+            f"{run.path} holds a {run.config.model.family} model, which makes items and predicts nothing: train "
+            "one with `train table.csv --target COLUMN --family card`"
+        )
+    return tempered(run, run.generator)
+
+
+def predict(
+    run: Run,
+    source: str | Path | Frame,
+    *,
+    samples: int = SAMPLES,
+    levels: Sequence[float] = QUANTILES,
+    keep: bool = False,
+    evaluations: int = 20,
+    sampler: str | None = None,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Predicted:
+    """Predict the response of the rows of a table; its own response, if it has one, is not looked at.
+
+    Args:
+        samples: draws of each row. keep: give them too.
+        levels: of the quantiles.
+        evaluations: of the network per draw. sampler: another than the usual, by its name.
+
+    Raises:
+        UserError: columns that are missing, unknown categories, missing values, no rows, counts below 1.
+    """
+    predictor = predictor_of(run)
+    frame = source if isinstance(source, Frame) else read_frame(source)
+    x = predictor.pairing.encode_features(predictor.pairing.raw_features(frame.without(predictor.pairing.targets)))
+    how: dict[str, Any] = {"seed": seed, "evaluations": evaluations, "progress": progress}
+    if sampler is not None:
+        if named(sampler).needs_variance:
+            predictor = _with_variance(run, predictor)
+        model = cast("Denoising", predictor.card)  # of it a sampler asks the path and the prediction alone
+        how["sampler"] = build_sampler(sampler, model, evaluations, predictor.variance)
+    if predictor.card.classify:
+        law = predictor.classify(x, samples=samples, keep=keep, **how)
+        return Predicted(_class_columns(predictor, law), law)
+    numbers = predictor.predict(x, samples=samples, levels=levels, keep=keep, **how)
+    return Predicted(_number_columns(predictor, numbers), numbers)
+
+
+def _with_variance(run: Run, predictor: Predictor) -> Predictor:
+    data = run.data()
+    split = data.validation if len(data.validation) else data.train
+    y, x = split.all().values.split((predictor.card.outputs, predictor.card.inputs), 1)
+    return predictor.with_variance(x, y)
+
+
+def _number_columns(predictor: Predictor, law: Prediction) -> dict[str, np.ndarray]:
+    out = {}
+    for r, name in enumerate(predictor.pairing.targets):
+        out[name], out[f"{name}_sd"] = law.mean[:, r], law.deviation[:, r]
+        out |= {f"{name}_q{100 * q:g}": law.quantiles[:, i, r] for i, q in enumerate(law.levels)}
+        if law.samples is not None:
+            out |= {f"{name}_draw{i + 1}": law.samples[:, i, r] for i in range(law.samples.shape[1])}
+    return out
+
+
+def _class_columns(predictor: Predictor, law: Classified) -> dict[str, np.ndarray]:
+    classes, target = predictor.pairing.classes, predictor.pairing.targets[0]
+    assert classes is not None
+    out = {target: classes.decode(law.probabilities.argmax(1))}
+    out |= {f"p_{name}": law.probabilities[:, k] for k, name in enumerate(classes.names)}
+    return {**out, "width": law.width, "p_value": law.p_values}
+
+
+def _write_text(predicted: Predicted, path: Path, delimiter: str) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
+        writer.writerow(predicted.columns)
+        writer.writerows(_cells(predicted))
+
+
+def _cells(predicted: Predicted) -> Iterator[list[str]]:
+    texts = [
+        [f"{value:.7g}" for value in column.tolist()] if column.dtype.kind == "f" else column.astype(str).tolist()
+        for column in predicted.columns.values()
+    ]
+    return map(list, zip(*texts, strict=True))
+
+
+def _write_parquet(predicted: Predicted, path: Path) -> None:
+    parquet = pyarrow_parquet()
+    import pyarrow
+
+    plain = {n: c.tolist() if c.dtype.kind in "OU" else c for n, c in predicted.columns.items()}
+    parquet.write_table(pyarrow.table(plain), path)
+
+
+def _write_npz(predicted: Predicted, path: Path) -> None:
+    arrays = {name: c.astype(np.str_) if c.dtype.kind == "O" else c for name, c in predicted.columns.items()}
+    if predicted.law.samples is not None:
+        arrays["draws"] = predicted.law.samples
+    with path.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+
+_WRITERS: dict[str, Callable[[Predicted, Path], None]] = {
+    ".csv": partial(_write_text, delimiter=","),
+    ".tsv": partial(_write_text, delimiter="\t"),
+    ".parquet": _write_parquet,
+    ".npz": _write_npz,
+}

@@ -1,0 +1,111 @@
+"""Columns by name, numbers or text: what predictions are made from, whatever it came in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pushforward.data.checks import check_names, counted
+from pushforward.errors import UserError
+
+_MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """Columns of equal length: float64 numbers, or str for categories. `whole` says which hold whole numbers."""
+
+    what: str
+    names: tuple[str, ...]
+    columns: tuple[np.ndarray, ...]
+    whole: tuple[bool, ...]
+
+    def __len__(self) -> int:
+        return len(self.columns[0]) if self.columns else 0
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """One column by its name."""
+        return self.columns[self.names.index(name)]
+
+    def is_text(self, name: str) -> bool:
+        """Whether a column holds categories."""
+        return self[name].dtype.kind == "U"
+
+    def is_whole(self, name: str) -> bool:
+        """Whether a column holds whole numbers alone."""
+        return self.whole[self.names.index(name)]
+
+    def take(self, rows: np.ndarray) -> Frame:
+        """These rows, in this order."""
+        return Frame(self.what, self.names, tuple(column[rows] for column in self.columns), self.whole)
+
+    def without(self, names: Sequence[str]) -> Frame:
+        """All other columns."""
+        kept = [i for i, name in enumerate(self.names) if name not in names]
+        columns = tuple(self.columns[i] for i in kept)
+        return Frame(self.what, tuple(self.names[i] for i in kept), columns, tuple(self.whole[i] for i in kept))
+
+
+def frame_of(table: Any, what: str = "the table") -> Frame:
+    """A Frame of a pandas or polars frame, a mapping of columns, or an array (N, D) of numbers, texts or both.
+
+    Raises UserError, naming the columns, where cells are missing.
+    """
+    if isinstance(table, Frame):
+        return table
+    if isinstance(table, Mapping) or hasattr(table, "columns"):
+        names = [str(name) for name in (table.columns if hasattr(table, "columns") else table)]
+        found = [np.asarray(table[name]) for name in (table.columns if hasattr(table, "columns") else table)]
+    else:
+        array = np.asarray(table)
+        if array.ndim != 2:
+            raise UserError(f"{what} has the shape {array.shape}, and rows of columns (N, D) were expected.")
+        names, found = [f"x{i}" for i in range(array.shape[1])], list(array.T)
+    check_names(what, names)
+    return frame_from(what, names, found)
+
+
+def frame_from(what: str, names: Sequence[str], found: Sequence[np.ndarray]) -> Frame:
+    """A Frame of columns, numbers told from texts. Raises UserError, naming the columns, where cells are missing."""
+    columns = [_column(column) for column in found]
+    missing = {name: rows for name, (_, _, rows) in zip(names, columns, strict=True) if len(rows)}
+    if missing:
+        raise UserError(missing_sentence(what, missing))
+    return Frame(what, tuple(names), tuple(c for c, _, _ in columns), tuple(w for _, w, _ in columns))
+
+
+def missing_sentence(what: str, missing: Mapping[str, np.ndarray]) -> str:
+    """Which columns lack values, and in which row first."""
+    listed = ", ".join(f"{name!r} ({counted(len(rows), 'row')}, first {rows[0]})" for name, rows in missing.items())
+    return (
+        f"{what} has values that are missing (NaN) or infinity in the columns {listed[:400]}: fill them, or remove "
+        "these rows."
+    )
+
+
+def _column(found: np.ndarray) -> tuple[np.ndarray, bool, np.ndarray]:
+    """(float64 or text, whether all are whole numbers, rows without a value)."""
+    values = np.asarray(found)
+    if values.dtype.kind == "b":
+        return values.astype(np.float64), True, np.array([], int)
+    if values.dtype.kind in "iuf":
+        numbers = values.astype(np.float64)
+        bad = np.flatnonzero(~np.isfinite(numbers))
+        return numbers, values.dtype.kind in "iu", bad
+    texts = np.array([_text(value) for value in values.tolist()], dtype=object)
+    absent = np.array([text is None or text.lower() in _MISSING for text in texts], bool)
+    kept = texts[~absent]
+    try:
+        numbers = np.full(len(texts), np.nan)
+        numbers[~absent] = [float(text) for text in kept]
+        whole = all(text.lstrip("+-").isdigit() for text in kept)
+        return numbers, whole, np.flatnonzero(~np.isfinite(numbers))
+    except ValueError:
+        return np.array([text or "" for text in texts], dtype=np.str_), False, np.flatnonzero(absent)
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value).strip()

@@ -1,0 +1,68 @@
+"""A wrapper that makes the coverage of an estimator's intervals or sets a guarantee."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
+from sklearn.utils.validation import check_is_fitted
+
+from pushforward.card.conformal import conformal_quantile, interval_scores, set_scores
+from pushforward.data.splits import split
+from pushforward.errors import UserError
+from pushforward.estimators.card import CARDClassifier
+
+
+class Conformal(MetaEstimatorMixin, BaseEstimator):
+    """Intervals of a `CARDRegressor`, or sets of classes of a `CARDClassifier`, that cover as often as they say.
+
+    A share of the rows, `calibration`, is not fitted to; intervals are widened (or narrowed) until they cover the share
+    `coverage` of these, which then holds for new rows from the same law, whatever the model.
+    """
+
+    def __init__(
+        self, estimator: Any = None, coverage: float = 0.9, calibration: float = 0.25, random_state: int = 0
+    ) -> None:
+        self.estimator, self.coverage = estimator, coverage
+        self.calibration, self.random_state = calibration, random_state
+
+    def fit(self, X: Any, y: Any) -> Conformal:
+        """Fit to some of the rows and calibrate on the others."""
+        y = np.asarray(y)
+        classify = isinstance(self.estimator, CARDClassifier)
+        classes = np.unique(y, return_inverse=True)[1].reshape(-1) if classify else None
+        rows, held, _ = split(len(y), classes, self.calibration, 0.0, self.random_state)
+        self.estimator_ = clone(self.estimator).fit(_some(X, rows), y[rows])
+        others = _some(X, held)
+        if classify:
+            place = np.searchsorted(self.estimator_.classes_, y[held])
+            scores = set_scores(self.estimator_.predict_proba(others), place)
+        else:
+            if y.ndim > 1:
+                raise UserError("intervals are made to cover one response at a time; fit one estimator for each")
+            scores = interval_scores(y[held], *self.estimator_.predict_interval(others, self.coverage).T)
+        self.offset_ = conformal_quantile(scores, self.coverage)
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        """As the estimator predicts."""
+        check_is_fitted(self, "offset_")
+        return np.asarray(self.estimator_.predict(X))
+
+    def predict_interval(self, X: Any) -> np.ndarray:
+        """Intervals that cover at least `coverage` of new responses: (N, 2)."""
+        check_is_fitted(self, "offset_")
+        low, high = self.estimator_.predict_interval(X, self.coverage).T
+        middle = (low + high) / 2
+        return np.stack((np.minimum(low - self.offset_, middle), np.maximum(high + self.offset_, middle)), 1)
+
+    def predict_set(self, X: Any) -> np.ndarray:
+        """Which classes are in the set of each row, bool (N, K); never none."""
+        check_is_fitted(self, "offset_")
+        p = self.estimator_.predict_proba(X)
+        return np.asarray((1 - p <= self.offset_) | (p == p.max(1, keepdims=True)))
+
+
+def _some(x: Any, rows: np.ndarray) -> Any:
+    return x.iloc[rows] if hasattr(x, "iloc") else x[rows] if hasattr(x, "columns") else np.asarray(x)[rows]

@@ -1,0 +1,233 @@
+"""CARD assembled: a regression f(x) and a denoiser of the residual y − f(x), which is told x and f(x)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pushforward.card.chain import chain_levels
+from pushforward.card.means import Given, Mean, usual_mean
+from pushforward.card.published import PublishedMean, PublishedNetwork
+from pushforward.data.dataset import Batch, Split
+from pushforward.data.pairing import Pairing
+from pushforward.denoisers.denoiser import Denoiser, NetworkDenoiser
+from pushforward.denoisers.precondition import EDMPrediction, NoisePrediction, Prediction, TableIndex, log_noise
+from pushforward.denoisers.terminal import Moments
+from pushforward.errors import UserError
+from pushforward.models.family import Family
+from pushforward.networks.context import ContextMLP
+from pushforward.numerics.random import Draws
+from pushforward.objectives.denoising import denoising_loss
+from pushforward.paths.table import Table, linear_betas
+from pushforward.paths.times import LogNormalTimes, Stratified, TimeLaw, UniformLevels
+from pushforward.samplers.ancestral import DDPM
+from pushforward.samplers.default import USUAL_EVALUATIONS, Sampling, default_sampler
+from pushforward.samplers.step import Observer, simulate
+
+_LEAST_SCALE = 1e-4
+"""Of a residual, in standard deviations of the response: below, f is exact and there is nothing to learn."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Items held as one tensor."""
+
+    values: Tensor
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def batch(self, indices: Tensor) -> Batch:
+        """The items with these indices."""
+        return Batch(self.values[indices])
+
+
+@dataclass(frozen=True, eq=False)
+class PublishedSampling:
+    """The published chain: every level of the table, with fresh variance β̃, ending with the estimate of y_0."""
+
+    table: Table
+
+    def sample(
+        self, denoiser: Denoiser, x: Tensor, evaluations: int, draws: Draws, observe: Observer | None = None
+    ) -> Tensor:
+        """Move x: (B, …) down all levels; the number of evaluations is that of the table."""
+        return simulate(denoiser, DDPM, x, chain_levels(self.table), draws, observe=observe)
+
+
+class Card(Family):
+    """p(y | x) as f(x) + s · r with r drawn by a diffusion model that knows x and f(x) (Han et al. 2022).
+
+    On the residual the chain of the paper is the variance-preserving table, so all samplers, the analytic variance and
+    the exact likelihood of the library work on it. Items are [y | x] in model units; those it trains on [y | f | x].
+
+    Args:
+        mean: f, fitted by `prepare`.
+        network: `net(x, time, context)` with `encode(context)`.
+        path, prediction, times, time: as for any denoiser; `time` is what the network is told of a level.
+        pairing: what the columns are.
+        published: as in the paper: residuals keep their scale, the network is told the index of a level, and the
+            whole chain of the table is sampled.
+    """
+
+    cells: Tensor
+    scale: Tensor
+    centre: Tensor
+    covariance: Tensor
+    temperature: Tensor
+
+    def __init__(
+        self,
+        mean: Mean,
+        network: nn.Module,
+        path: Table,
+        prediction: Prediction,
+        times: TimeLaw,
+        pairing: Pairing,
+        *,
+        published: bool = False,
+    ) -> None:
+        super().__init__(pairing.shape)
+        self.mean, self.network, self.path = mean, network, path
+        self.prediction, self.times, self.published = prediction, times, published
+        self.outputs, self.inputs, self.classify = pairing.outputs, pairing.inputs, pairing.classes is not None
+        self.register_buffer("cells", torch.tensor(pairing.cells, dtype=torch.float32))
+        self.register_buffer("scale", torch.ones(self.outputs))
+        self.register_buffer("centre", torch.zeros(self.outputs, dtype=torch.float64))
+        self.register_buffer("covariance", torch.eye(self.outputs, dtype=torch.float64))
+        self.register_buffer("temperature", torch.ones(()))
+
+    # -- training ------------------------------------------------------------------------------------------------
+
+    def prepare(self, train: Split, validation: Split, seed: int = 0) -> tuple[Rows, Rows]:
+        """Fit f where it is not yet, and give the items to train on and to validate with."""
+        both = torch.cat([split.all().values for split in (train, validation) if len(split)])
+        y, x = both.split((self.outputs, self.inputs), 1)
+        if not bool(self.mean.fitted):
+            self.mean.fit(x, y, seed)
+            return self.prepared(y, x, len(train))
+        return self.prepared(y, x, len(train), measure=False)
+
+    @torch.no_grad()
+    def prepared(
+        self, y: Tensor, x: Tensor, train: int, f: Tensor | None = None, measure: bool = True
+    ) -> tuple[Rows, Rows]:
+        """Items [y | f | x], the first `train` of them to train on; residuals are measured on all. f: (N, R)."""
+        self.mean.eval()
+        f = self.mean.out_of_fold(x) if f is None else f
+        if measure:
+            self._measure(y - f)
+        rows = torch.cat((y, f, x), 1)
+        return Rows(rows[:train]), Rows(rows[train:])
+
+    def _measure(self, residual: Tensor) -> None:
+        """Scale, mean and covariance of the residuals that the denoiser is to learn, and what was rounded.
+
+        Where f tells the response better than rounding would let it, it was not rounded, but takes few values.
+        """
+        size = residual.double().square().mean(0).sqrt()
+        self.cells.copy_(torch.where(size > self.cells.double() / 12**0.5, self.cells, 0.0))
+        if not self.published:
+            self.scale.copy_(
+                (size.square().mean().sqrt().expand_as(size) if self.classify else size).clamp(_LEAST_SCALE)
+            )
+        r = residual.double() / self.scale.double()
+        self.centre.copy_(r.mean(0))
+        centred = r - r.mean(0)
+        cell = (self.cells.double() / self.scale.double()).square() / 12
+        self.covariance.copy_(centred.T @ centred / len(r) + torch.diag(cell + 1e-6))
+
+    def objectives(self) -> Mapping[str, Iterator[nn.Parameter]]:
+        return {"loss": self.network.parameters()}
+
+    def loss(self, objective: str, batch: Batch, draws: Draws) -> Tensor:
+        """The denoising loss of the residual, one level and one noise per item: (B,)."""
+        y, f, x = batch.values.split((self.outputs, self.outputs, self.inputs), 1)
+        if self.mean.live and self.training:
+            with torch.no_grad():
+                f = self.mean(x)
+        if not self.published:  # what is written with few decimals is spread over them, or its density has no bound
+            y = y + self.cells * (draws.at("cell").uniform((self.outputs,)) - 0.5)
+        return denoising_loss(self.given(x, f), (y - f) / self.scale, draws, self.times)
+
+    # -- prediction ----------------------------------------------------------------------------------------------
+
+    def denoiser(self) -> NetworkDenoiser:
+        """The denoiser of residuals, no row bound."""
+        time = TableIndex(len(self.path)) if self.published else log_noise
+        return NetworkDenoiser(self.path, self.network, self.prediction, time, accepts=("context",))
+
+    def given(self, x: Tensor, f: Tensor) -> NetworkDenoiser:
+        """The denoiser of the residuals of rows x (B, F) with f (B, R)."""
+        return self.denoiser().given(context=self.encode(x, f))
+
+    def encode(self, x: Tensor, f: Tensor) -> Tensor:
+        """What the network is told of rows."""
+        encode = self.network.encode
+        assert callable(encode)
+        found = encode(torch.cat((f, x), 1))
+        assert isinstance(found, Tensor)
+        return found
+
+    def sampling(self, evaluations: int = USUAL_EVALUATIONS) -> Sampling:
+        """The published chain in the published setting; else few steps of the probability flow, which is not biased."""
+        return PublishedSampling(self.path) if self.published else default_sampler(self.path, evaluations, 1.0)
+
+    @property
+    def moments(self) -> Moments:
+        """Of the residuals in the denoiser's units, pooled over rows."""
+        return Moments.of(self.centre, self.covariance)
+
+    def draw(self, draws: Draws, labels: Tensor | None = None) -> Tensor:
+        raise UserError("this model predicts a response of rows and makes no rows: `predict RUN rows.csv`")
+
+    @property
+    def device(self) -> torch.device:
+        return self.scale.device
+
+
+def usual_card(
+    pairing: Pairing,
+    *,
+    small: bool = True,
+    mean: Mean | None = None,
+    folds: int = 5,
+    width: int = 128,
+    depth: int = 2,
+    dropout: float = 0.1,
+    levels: int = 1000,
+) -> Card:
+    """CARD as it is by default: cross-fitted mean, residuals of unit deviation, one preconditioned network.
+
+    `small` says that there are few rows, so that f may be fitted by methods that take long on many;
+    `folds` are those that f is cross-fitted in.
+    """
+    mean = mean or usual_mean(pairing.inputs, pairing.outputs, pairing.classes is not None, small, folds)
+    network = ContextMLP(pairing.outputs, pairing.outputs + pairing.inputs, width, depth, dropout)
+    path = _table(levels, 0.1 / levels, 20 / levels)
+    return Card(mean, network, path, EDMPrediction(1.0), Stratified(LogNormalTimes(sigma_data=1.0)), pairing)
+
+
+def published_card(
+    pairing: Pairing, *, mean: Mean | None = None, dropout: float = 0.0, levels: int = 1000, last: float = 0.02
+) -> Card:
+    """CARD as in the paper's experiments on tables; `dropout` is that of f, which differs from table to table there."""
+    mean = mean or PublishedMean(pairing.inputs, pairing.outputs, pairing.classes is not None, dropout=dropout)
+    network = PublishedNetwork(pairing.outputs, pairing.outputs + pairing.inputs, levels)
+    path = _table(levels, 1e-4, last)
+    times = Stratified(UniformLevels(levels))
+    return Card(mean, network, path, NoisePrediction(1.0), times, pairing, published=True)
+
+
+def _table(levels: int, first: float, last: float) -> Table:
+    """Linear β. A table is numbers, also where the model is made without its own."""
+    with torch.device("cpu"):
+        return Table.of_betas(linear_betas(levels, first, last))
+
+
+def given_mean(pairing: Pairing) -> Given:
+    """A place for an f from elsewhere."""
+    return Given(pairing.inputs, pairing.outputs, pairing.classes is not None)

@@ -1,0 +1,260 @@
+"""A CARD model that speaks the user's columns: predictions with their uncertainty, in one stream of batches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pushforward.card.classes import nearest_corner, probabilities, published_rule, votes
+from pushforward.card.draws import sample_draws, spread_normals
+from pushforward.data.pairing import Pairing
+from pushforward.denoisers.denoiser import Denoiser
+from pushforward.denoisers.variance import VarianceTable, WithVariance, estimate_variances, squared_error
+from pushforward.errors import UserError
+from pushforward.metrics.certainty import paired_t_test, two_leading
+from pushforward.models.card import Card
+from pushforward.models.generator import Generator, Label, Samples
+from pushforward.models.likelihood import ProbabilityFlow
+from pushforward.models.scoring import solver_of
+from pushforward.numerics.divergence import Exact
+from pushforward.numerics.random import Draws
+from pushforward.paths.grids import UniformLogSNR
+from pushforward.samplers.default import USUAL_EVALUATIONS, Sampling
+
+QUANTILES = (0.025, 0.05, 0.25, 0.5, 0.75, 0.95, 0.975)
+SAMPLES = 100
+"""Of each row, where nothing else is asked for."""
+_AT_ONCE = 1 << 11
+"""Samples computed together: what bounds the memory, whatever the number of rows."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """Of N rows and R responses: mean and deviation (N, R), quantiles (N, Q, R), in the response's unit."""
+
+    mean: np.ndarray
+    deviation: np.ndarray
+    levels: tuple[float, ...]
+    quantiles: np.ndarray
+    samples: np.ndarray | None = None
+    """(N, S, R), where they were asked for."""
+
+    def __len__(self) -> int:
+        return len(self.mean)
+
+    def interval(self, coverage: float) -> np.ndarray:
+        """The central interval (N, 2, R). Raises UserError where its quantiles were not asked for."""
+        ends = [(1 - coverage) / 2, (1 + coverage) / 2]
+        places = [next((i for i, q in enumerate(self.levels) if math.isclose(q, end)), None) for end in ends]
+        if None in places:
+            raise UserError(f"the quantiles of a coverage of {coverage:g} were not computed; there are {self.levels}")
+        return np.asarray(self.quantiles[:, cast(list[int], places)])
+
+
+@dataclass(frozen=True, eq=False)
+class Classified:
+    """Of N rows and K classes: probabilities, shares of votes, widths of 95 % intervals (N, K) and p-values (N,).
+
+    The p-value is of a paired t-test between the two classes with most votes: above 0.05 the decision is not certain.
+    """
+
+    probabilities: np.ndarray
+    votes: np.ndarray
+    widths: np.ndarray
+    p_values: np.ndarray
+    samples: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.votes)
+
+    @property
+    def width(self) -> np.ndarray:
+        """Of the class with most votes: (N,)."""
+        return np.asarray(self.widths[np.arange(len(self)), self.votes.argmax(1)])
+
+
+@dataclass(frozen=True, eq=False)
+class Predictor(Generator):
+    """A CARD model with what its columns are. Rows are features in model units (N, inputs); f (N, R) may be given."""
+
+    variance: VarianceTable | None = None
+
+    @property
+    def card(self) -> Card:
+        """The model."""
+        return cast(Card, self.model)
+
+    @property
+    def pairing(self) -> Pairing:
+        """What is predicted from what."""
+        return cast(Pairing, self.format.coding)
+
+    def sample(self, n: int, **_: object) -> Samples:
+        raise UserError("this run predicts the response of rows and makes no rows: `pushforward predict RUN rows.csv`")
+
+    def label_indices(self, label: Label, n: int) -> Tensor | None:
+        return None
+
+    # -- samples -------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def mean_of(self, x: Tensor) -> Tensor:
+        """f(x): (N, R)."""
+        self.card.mean.eval()
+        return torch.cat([self.card.mean(part) for part in x.split(_AT_ONCE)])
+
+    def stream(
+        self,
+        x: Tensor,
+        count: int = SAMPLES,
+        *,
+        f: Tensor | None = None,
+        seed: int = 0,
+        evaluations: int = USUAL_EVALUATIONS,
+        sampler: Sampling | None = None,
+        spread: bool = True,
+        at_once: int = _AT_ONCE,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Iterator[Tensor]:
+        """Responses in model units, some rows at a time: (n, count, R), never more than about `at_once` samples.
+
+        Args:
+            count: samples of each row; a row has the same alone, in any batch and in any order.
+            f: the regression's values, where they come from elsewhere.
+            evaluations, sampler: of the network per sample; by default few steps, or the published chain.
+            spread: whether a row's samples are spread evenly over its law, which serves means and quantiles; else they
+                are independent.
+        """
+        if count < 1 or count != int(count):
+            raise UserError(f"the number of samples must be a whole number of at least 1; got {count}")
+        self.card.eval()
+        sampler = sampler or self.card.sampling(evaluations)
+        block = max(1, at_once // count)
+        for start in range(0, len(x), block):
+            stop = min(start + block, len(x))
+            # of one size always: others are computed by other kernels, which would predict a row a little otherwise
+            rows = torch.arange(start, start + block).clamp(max=len(x) - 1)
+            part = x[rows]
+            mean = self.mean_of(part) if f is None else f[rows]
+            on = self.card.device
+            yield self._samples(part.to(on), mean.to(on), count, seed, evaluations, sampler, spread)[: stop - start]
+            if progress:
+                progress(stop, len(x))
+
+    @torch.inference_mode()
+    def _samples(
+        self, x: Tensor, f: Tensor, count: int, seed: int, evaluations: int, sampler: Sampling, spread: bool
+    ) -> Tensor:
+        card, draws = self.card, sample_draws(x, count, seed)
+        shape = (card.outputs,)
+        z = spread_normals(draws, count, card.outputs) if spread else draws.at("prior").normal(shape)
+        context = card.encode(x, f).repeat_interleave(count, 0)
+        denoiser: Denoiser = card.denoiser().given(context=context)
+        if self.variance is not None:
+            denoiser = WithVariance(denoiser, self.variance)
+        r = sampler.sample(denoiser, card.path.prior(z.to(x.device)), evaluations, draws)
+        return (f[:, None] + card.scale * r.reshape(len(x), count, -1)).cpu()
+
+    def with_variance(
+        self, x: Tensor, y: Tensor, f: Tensor | None = None, rows: int = 256, levels: int = 25
+    ) -> Predictor:
+        """The predictor whose denoiser knows Var[r | r_t], measured on held-out rows: for analytic samplers.
+
+        x (N, inputs), y (N, R), in model units.
+        """
+        card, some = self.card.eval(), slice(0, rows)
+        mean = self.mean_of(x[some]) if f is None else f[some]
+        with torch.no_grad():
+            context = card.encode(x[some], mean)
+        grid = UniformLogSNR(to_clean=False)(card.path, levels - 1)
+        draws = Draws.of(0, range(len(context)), "variance")
+        table = estimate_variances(
+            card.denoiser(),
+            (y[some] - mean) / card.scale,
+            grid,
+            draws,
+            conditions={"context": context},
+            estimator=squared_error,
+        )
+        return Predictor(self.model, self.format, table)
+
+    # -- what is made of them ------------------------------------------------------------------------------------
+
+    def predict(
+        self,
+        x: Tensor,
+        *,
+        samples: int = SAMPLES,
+        levels: Sequence[float] = QUANTILES,
+        keep: bool = False,
+        **how: object,
+    ) -> Prediction:
+        """Mean, deviation and quantiles of each row's response; with `keep` the samples too. `how` as for `stream`."""
+        if not all(0 < q < 1 for q in levels):
+            raise UserError(f"quantiles lie between 0 and 1; got {', '.join(f'{q:g}' for q in levels)}")
+        if self.card.classify:
+            raise UserError("this model predicts classes: ask for their probabilities")
+        means, deviations, quantiles, kept = [], [], [], []
+        at = torch.tensor(list(levels), dtype=torch.float64)
+        for part in self.stream(x, samples, **how):  # type: ignore[arg-type]
+            wide = part.double()
+            means.append(wide.mean(1))
+            deviations.append(wide.std(1) if samples > 1 else torch.zeros_like(means[-1]))
+            quantiles.append(torch.quantile(wide, at, dim=1).movedim(0, 1))
+            if keep:
+                kept.append(part)
+        scale, decode = np.asarray(self.pairing.scale), self.pairing.decode_responses
+        return Prediction(
+            decode(torch.cat(means)),
+            torch.cat(deviations).numpy() * scale,
+            tuple(levels),
+            decode(torch.cat(quantiles)),
+            decode(torch.cat(kept)) if keep else None,
+        )
+
+    def classify(self, x: Tensor, *, samples: int = SAMPLES, keep: bool = False, **how: object) -> Classified:
+        """Probabilities, votes and certainty of each row's class. `how` as for `stream`."""
+        if not self.card.classify:
+            raise UserError("this model predicts numbers: ask for their mean and quantiles")
+        rule = published_rule if self.card.published else nearest_corner
+        temperature, p, counts, width, certain, kept = float(self.card.temperature), [], [], [], [], []
+        for part in self.stream(x, samples, **how):  # type: ignore[arg-type]
+            p.append(probabilities(part, temperature, rule))
+            counts.append(votes(part, rule))
+            values = -((part - 1) ** 2) if self.card.published else part
+            ends = torch.quantile(values, torch.tensor([0.025, 0.975]), dim=1)
+            width.append(ends[1] - ends[0])
+            each = rule(part, max(temperature, 0.1)).numpy()
+            certain.append(paired_t_test(each, two_leading(counts[-1].numpy())) if samples > 1 else np.ones(len(part)))
+            if keep:
+                kept.append(part)
+        return Classified(
+            torch.cat(p).double().numpy(),
+            torch.cat(counts).double().numpy() / samples,
+            torch.cat(width).double().numpy(),
+            np.concatenate(certain),
+            torch.cat(kept).numpy() if keep else None,
+        )
+
+    @torch.no_grad()
+    def log_prob(
+        self, x: Tensor, y: Tensor, *, f: Tensor | None = None, evaluations: int = 100, at_once: int = 1024
+    ) -> np.ndarray:
+        """log p(y | x) of each row, exact for the model, nats in the response's unit: y (N, R) in model units."""
+        if self.card.classify:
+            raise UserError("classes have probabilities and no density: ask for log-probabilities of classes")
+        card, found = self.card.eval(), []
+        for rows in torch.arange(len(x)).split(at_once):
+            part = x[rows].to(card.device)
+            mean = (self.mean_of(x[rows]) if f is None else f[rows]).to(card.device)
+            residual = (y[rows].to(card.device) - mean) / card.scale
+            flow = ProbabilityFlow(card.given(part, mean), card.moments, solver_of(evaluations), chunk=at_once)
+            found.append(flow.log_prob(residual, Exact(16)).nats.cpu())
+        unit = torch.log(card.scale.double().cpu()).sum() + math.log(math.prod(self.pairing.scale))
+        return (torch.cat(found) - unit).numpy()

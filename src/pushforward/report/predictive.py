@@ -1,0 +1,142 @@
+"""How well a run predicts held-out rows: figures, each beside what perfection or a simpler model scores."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from pushforward.data.atomic import write_file
+from pushforward.data.dataset import Split
+from pushforward.errors import UserError
+from pushforward.metrics.certainty import accuracy, auroc, class_nll, ece, pavpu
+from pushforward.metrics.coverage import picp, qice, qice_floor, widths
+from pushforward.metrics.predictive import crps, gaussian_nll, kernel_nll, rmse
+from pushforward.models.predictor import Classified, Prediction, Predictor
+
+SAMPLES = 400
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One figure. `against` is what to hold it against: what perfection scores, or the regression f alone."""
+
+    name: str
+    value: float
+    against: float | None
+    meaning: str
+    better: str = "low"
+
+
+@dataclass(frozen=True, eq=False)
+class PredictiveEvaluation:
+    """Figures on rows of a split, and the predictions that they were made of."""
+
+    measured: Sequence[Measured]
+    rows: int
+    samples: int
+    seconds: float
+    truth: np.ndarray
+    """(N, R) in the response's unit, or classes (N,)."""
+    law: Prediction | Classified = field(repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON; what is not finite is null."""
+
+        def plain(value: Any) -> Any:
+            return None if isinstance(value, float) and not math.isfinite(value) else value
+
+        figures = [{name: plain(value) for name, value in asdict(m).items()} for m in self.measured]
+        return {"figures": figures, "rows": self.rows, "samples": self.samples, "seconds_per_row": self.seconds}
+
+    def save(self, path: Path) -> Path:
+        """Write them as JSON."""
+        text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False)
+        write_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+        return path
+
+    def __getitem__(self, name: str) -> Measured:
+        """A figure by its name."""
+        return next(m for m in self.measured if m.name == name)
+
+
+def evaluate_predictor(
+    predictor: Predictor,
+    split: Split,
+    *,
+    samples: int = SAMPLES,
+    seed: int = 0,
+    evaluations: int = 20,
+    most: int = 20_000,
+    progress: Callable[[int, int], None] | None = None,
+) -> PredictiveEvaluation:
+    """Predict the first `most` rows of a split and score that. Raises UserError where there are none."""
+    if not len(split):
+        raise UserError("there are no held-out rows to score: train with a share of the data for testing (data.test)")
+    values = split.batch(np.arange(min(len(split), most))).values
+    y, x = values.split((predictor.card.outputs, predictor.card.inputs), 1)
+    how: Mapping[str, Any] = {"seed": seed, "evaluations": evaluations, "progress": progress}
+    began = time.perf_counter()
+    law: Prediction | Classified
+    if predictor.card.classify:
+        law = predictor.classify(x, samples=samples, keep=True, **how)
+    else:
+        law = predictor.predict(x, samples=samples, keep=True, **how)
+    seconds = (time.perf_counter() - began) / len(x)
+    if isinstance(law, Classified):
+        classes = y.argmax(1).numpy()
+        return PredictiveEvaluation(_of_classes(predictor, x, law, classes), len(x), samples, seconds, classes, law)
+    truth = predictor.pairing.decode_responses(y)
+    return PredictiveEvaluation(_of_numbers(predictor, x, y, law, truth), len(x), samples, seconds, truth, law)
+
+
+def _of_numbers(predictor: Predictor, x: Tensor, y: Tensor, law: Prediction, truth: np.ndarray) -> list[Measured]:
+    assert law.samples is not None
+    f = predictor.pairing.decode_responses(predictor.mean_of(x))
+    deviation = predictor.card.scale.cpu().numpy() * np.asarray(predictor.pairing.scale)
+    out = []
+    for r, name in enumerate(predictor.pairing.targets):
+        drawn, true = law.samples[:, :, r], truth[:, r]
+        of = f", {name}" if truth.shape[1] > 1 else ""
+        alone = gaussian_nll(true, f[:, r], max(float(deviation[r]), 1e-12)).mean()
+        out += [
+            Measured(
+                f"RMSE{of}", rmse(true, drawn.mean(1)), rmse(true, f[:, r]), "error of the mean; beside: of f alone"
+            ),
+            Measured(
+                f"CRPS{of}", float(crps(true, drawn).mean()), None, "error of the whole law, in the response's unit"
+            ),
+            Measured(f"QICE{of}", qice(true, drawn), qice_floor(len(true)), "calibration; beside: a perfect model's"),
+            Measured(f"PICP 95 %{of}", picp(true, drawn), 0.95, "share of rows in their 95 % interval", "near"),
+            Measured(f"width 95 %{of}", float(widths(drawn).mean()), None, "mean width of these intervals"),
+        ]
+        if (drawn.std(1) > 0).all():
+            kernel = float(kernel_nll(true, drawn).mean())
+            out.append(Measured(f"kernel NLL{of}", kernel, float(alone), "as published; beside: a Gaussian around f"))
+    exact = -predictor.log_prob(x, y)
+    out.append(Measured("NLL", float(exact.mean()), None, "exact for the model, nats in the response's unit"))
+    return out
+
+
+def _of_classes(predictor: Predictor, x: Tensor, law: Classified, classes: np.ndarray) -> list[Measured]:
+    f = predictor.mean_of(x).numpy()
+    right = law.probabilities.argmax(1) == classes
+    out = [
+        Measured("accuracy", accuracy(law.probabilities, classes), accuracy(f, classes), "beside: of f alone", "high"),
+        Measured("NLL", class_nll(law.probabilities, classes), class_nll(f, classes), "nats; beside: of f alone"),
+        Measured("ECE", ece(law.probabilities, classes), ece(f, classes), "calibration error; beside: of f alone"),
+        Measured("PAvPU", pavpu(right, law.p_values < 0.05), None, "right and certain or wrong and uncertain", "high"),
+    ]
+    if 0 < right.sum() < len(right):
+        by_width, by_sure = auroc(law.width, ~right), auroc(-f.max(1), ~right)
+        out.append(
+            Measured("AUROC of widths", by_width, by_sure, "wrong answers told by their width; beside: f", "high")
+        )
+    return out

@@ -1,0 +1,164 @@
+"""The CARD model: its denoiser is that of the residual, its samples and densities are those of a known law."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from pushforward.data.format import Format
+from pushforward.data.labels import Labels
+from pushforward.data.pairing import Feature, Pairing, Response
+from pushforward.denoisers.estimate import Estimate
+from pushforward.errors import UserError
+from pushforward.models.card import given_mean, published_card, usual_card
+from pushforward.models.predictor import Predictor
+from pushforward.paths import UniformLogSNR
+from pushforward.samplers import Ancestral, Sampler, analytic
+from pushforward.training.loop import fit
+from pushforward.training.recipe import Recipe
+
+PAIRING = Pairing((Feature("x"),), (Response("y", 5.0, 2.0),))
+
+
+class Exact(torch.nn.Module):
+    """The network of a law r | x ~ N(m(x), s(x)²) under EDM's reading, in closed form."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def encode(self, context):
+        return context
+
+    def forward(self, x, time, context=None):
+        rho = torch.exp(4 * time.double())[:, None]
+        alpha, sigma = 1 / torch.sqrt(1 + rho**2), rho / torch.sqrt(1 + rho**2)
+        state = x.double() * torch.sqrt(alpha**2 + sigma**2)
+        m, s = law(context[:, 1:].double())
+        mean = m + alpha * s**2 / (alpha**2 * s**2 + sigma**2) * (state - alpha * m)
+        # F of mean = c_skip x + c_out F with unit data
+        return ((mean - alpha * state) / sigma).float()
+
+
+def law(x):
+    """Mean and deviation of the residual, in the denoiser's units."""
+    return 0.5 * x, 0.3 + 0.5 * (x > 0)
+
+
+@pytest.fixture
+def exact():
+    card = usual_card(PAIRING, mean=given_mean(PAIRING), width=8, depth=1)
+    card.network = Exact()
+    card.covariance.fill_(1.0)
+    return Predictor(card, Format(PAIRING))
+
+
+def test_samples_have_the_law_and_densities_are_its_own(exact):
+    x = torch.tensor([[-1.0], [0.5]])
+    f = torch.tensor([[0.2], [-0.1]])
+    m, s = law(x.double())
+    mean, deviation = 5 + 2 * (f + m).numpy(), 2 * s.numpy()
+    found = exact.predict(x, f=f, samples=400, levels=(0.05, 0.5, 0.95), keep=True)
+    assert found.mean == pytest.approx(mean, abs=0.02)
+    assert found.deviation == pytest.approx(deviation, rel=0.02)
+    quantiles = mean[:, None] + deviation[:, None] * stats.norm.ppf([0.05, 0.5, 0.95])[None, :, None]
+    assert found.quantiles == pytest.approx(quantiles, abs=0.04)
+    assert found.interval(0.9) == pytest.approx(quantiles[:, [0, 2]], abs=0.04)
+    y = torch.tensor([[0.3], [-0.8]])
+    nats = stats.norm.logpdf(5 + 2 * y.numpy(), mean, deviation)[:, 0]
+    assert exact.log_prob(x, y, f=f) == pytest.approx(nats, abs=1e-2)  # moments of the noise end are pooled over rows
+
+
+def test_the_analytic_variance_is_not_biased_where_the_published_one_is(exact):
+    x, f = torch.full((1, 1), -1.0), torch.zeros(1, 1)
+    grid = UniformLogSNR()
+    few = Sampler(Ancestral(1.0), grid), Sampler(Ancestral(1.0, analytic), grid)
+    rows = torch.full((256, 1), -1.0)
+    y = (law(rows.double())[0] + 0.3 * torch.randn(256, 1, generator=torch.Generator().manual_seed(0))).float()
+    told = exact.with_variance(rows, y, f=torch.zeros(256, 1))
+    deviations = [
+        float(p.predict(x, f=f, samples=4000, sampler=s, evaluations=12, spread=False).deviation[0, 0]) / 0.6
+        for p, s in zip((exact, told), few, strict=True)
+    ]
+    assert deviations[0] < 0.92
+    assert deviations[1] == pytest.approx(1, abs=0.05)
+
+
+def test_a_rows_prediction_depends_on_the_row_alone(exact):
+    x, f = torch.linspace(-1, 1, 30)[:, None], torch.zeros(30, 1)
+    whole = exact.predict(x, f=f, samples=16, keep=True).samples
+    other = torch.tensor([7, 3, 21])
+    assert exact.predict(x[other], f=f[other], samples=16, keep=True).samples == pytest.approx(whole[other], abs=1e-4)
+    small = torch.cat(list(exact.stream(x, 16, f=f, at_once=40)))
+    assert exact.pairing.decode_responses(small) == pytest.approx(whole, abs=1e-4)
+    assert max(len(part) for part in exact.stream(x, 16, f=f, at_once=40)) == 2
+
+
+def test_what_cannot_be_asked_is_refused(exact):
+    with pytest.raises(UserError, match="makes no rows"):
+        exact.sample(3)
+    with pytest.raises(UserError, match="at least 1"):
+        list(exact.stream(torch.zeros(1, 1), 0))
+    with pytest.raises(UserError, match="predicts numbers"):
+        exact.classify(torch.zeros(1, 1))
+    with pytest.raises(UserError, match="between 0 and 1"):
+        exact.predict(torch.zeros(1, 1), levels=(5,))
+    with pytest.raises(UserError, match="from elsewhere"):
+        exact.predict(torch.zeros(1, 1))
+
+
+def test_training_learns_the_law_of_the_residual(tmp_path):
+    card = usual_card(PAIRING, mean=given_mean(PAIRING), width=32, depth=1, dropout=0.0)
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-1, 1, size=(1500, 1))
+    y = 2 * x + np.where(x > 0, 1.0, 0.2) * rng.normal(size=x.shape)
+    as_float = [torch.from_numpy(a).float() for a in (y, x, 2 * x)]
+    items = card.prepared(as_float[0], as_float[1], 1400, as_float[2])
+    fit(card, *items, Recipe(steps=400, batch_size=128, learning_rate=4e-3), tmp_path / "run", {})
+    found = Predictor(card, Format(PAIRING)).predict(
+        torch.tensor([[-0.5], [0.5]]), f=torch.tensor([[-1.0], [1.0]]), samples=200
+    )
+    assert found.deviation[:, 0] / 2 == pytest.approx([0.2, 1.0], rel=0.25)
+    assert (found.mean[:, 0] - 5) / 2 == pytest.approx([-1.0, 1.0], abs=0.15)
+
+
+def test_the_published_network_sees_the_response_and_the_index_of_its_level():
+    card = published_card(PAIRING, mean=given_mean(PAIRING), levels=20)
+    seen = {}
+
+    class Looking(torch.nn.Module):
+        features = 1
+
+        def encode(self, context):
+            return context
+
+        def forward(self, x, time, context=None):
+            seen["time"], seen["y"] = time, x + context[:, :1]
+            return torch.zeros_like(x)
+
+    card.network = Looking()
+    level = card.path.level(7 / 20)
+    found = card.given(torch.zeros(2, 1), torch.full((2, 1), 3.0)).estimate(torch.ones(2, 1), level)
+    assert isinstance(found, Estimate) and seen["time"].tolist() == pytest.approx([6.0, 6.0])
+    assert seen["y"].flatten().tolist() == [4.0, 4.0]
+    assert found.mean.flatten().tolist() == pytest.approx([1 / level.alpha] * 2)
+
+
+def test_the_response_written_with_few_decimals_is_spread_over_its_cell():
+    pairing = Pairing((Feature("x"),), (Response("y", 0.0, 2.0, step=1.0),))
+    card = usual_card(pairing, mean=given_mean(pairing), width=8, depth=1)
+    assert card.cells.tolist() == [0.5]
+    card.prepared(torch.zeros(50, 1), torch.zeros(50, 1), 50, torch.zeros(50, 1))
+    assert float(card.covariance) >= (0.5 / float(card.scale)) ** 2 / 12
+
+
+def test_classes_have_one_scale_and_need_no_density():
+    pairing = Pairing((Feature("x"),), classes=Labels(("a", "b"), False, "kind"))
+    card = usual_card(pairing, mean=given_mean(pairing), width=8, depth=1)
+    y = torch.eye(2)[torch.arange(40) % 2]
+    card.prepared(y, torch.zeros(40, 1), 40, torch.full((40, 2), 0.5))
+    assert card.scale.tolist() == pytest.approx([0.5, 0.5])
+    with pytest.raises(UserError, match="no density"):
+        Predictor(card, Format(pairing)).log_prob(torch.zeros(1, 1), torch.zeros(1, 2))
