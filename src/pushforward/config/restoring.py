@@ -135,6 +135,8 @@ def checked_likelihood(
     measured = as_items(torch.as_tensor(y), operator.y_shape(run.format.shape))
     device = run.denoising("restoring").model.device
     likelihood = build_likelihood(config.noise, operator, _double(measured).to(device))
+    # Real items are what the model has: a complex y of them is refused here, not after work has been done.
+    likelihood.given(operator(torch.zeros(len(measured), *run.format.shape, dtype=torch.float64, device=device)))
     _check_range(likelihood, run.format.shape)
     return likelihood
 
