@@ -18,14 +18,14 @@ WORDS = ("the cat sat on the mat. ", "a dog ran to the cat. ", "the mat was red.
 def story(tmp_path_factory):
     path = tmp_path_factory.mktemp("text") / "story.txt"
     rng = np.random.default_rng(0)
-    path.write_text("".join(WORDS[i] for i in rng.integers(0, 3, 220)), encoding="utf-8")
+    path.write_text("".join(WORDS[i] for i in rng.integers(0, 3, 300)), encoding="utf-8")
     return path
 
 
 @pytest.fixture(scope="module")
 def run(story, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "story"
-    argv = ["train", story, "--family", "discrete", "--steps", 80, "--set", "data.length=24", *SMALL, "--out", out]
+    argv = ["train", story, "--family", "discrete", "--steps", 200, "--set", "data.length=24", *SMALL, "--out", out]
     assert main([*map(str, argv), "--set", "training.learning_rate=0.01", "--quiet"]) == 0
     return out
 
@@ -67,14 +67,14 @@ def test_gaps_are_filled_and_texts_continued(run, command, refused):
 
 
 def test_report_info_and_resume(run, story, command):
-    page = command("report", run, "-n", 8)
+    page = command("report", run, "-n", 24)
     assert page.code == 0, page.err
     text = (run / "report.html").read_text(encoding="utf-8")
     assert "Gaps filled in" in text and "JS of 3 units" in text
     assert "absorbing" in command("info", run).out
-    more = ("train", story, "--family", "discrete", "--steps", 82, "--set", "data.length=24", *SMALL, "--out", run)
+    more = ("train", story, "--family", "discrete", "--steps", 202, "--set", "data.length=24", *SMALL, "--out", run)
     resumed = command(*more, "--set", "training.learning_rate=0.01", "--json")
-    assert resumed.code == 0 and resumed.json["step"] == 82
+    assert resumed.code == 0 and resumed.json["step"] == 202
 
 
 def test_files_that_are_no_text(tmp_path, refused, story, run):
