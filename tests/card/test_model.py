@@ -150,8 +150,11 @@ def test_the_response_written_with_few_decimals_is_spread_over_its_cell():
     pairing = Pairing((Feature("x"),), (Response("y", 0.0, 2.0, step=1.0),))
     card = usual_card(pairing, mean=given_mean(pairing), width=8, depth=1)
     assert card.cells.tolist() == [0.5]
-    card.prepared(torch.zeros(50, 1), torch.zeros(50, 1), 50, torch.zeros(50, 1))
-    assert float(card.covariance) >= (0.5 / float(card.scale)) ** 2 / 12
+    nothing, response = torch.zeros(50, 1), torch.tensor([[-1.0], [1.0]]).repeat(25, 1)
+    card.prepared(response, nothing, 50, nothing)
+    assert card.cells.tolist() == [0.5] and float(card.covariance) == pytest.approx(1 + 0.5**2 / 12, abs=1e-5)
+    card.prepared(nothing, nothing, 50, nothing)  # told better than rounding lets it: not rounded, but few values
+    assert card.cells.tolist() == [0.0]
 
 
 def test_classes_have_one_scale_and_need_no_density():
