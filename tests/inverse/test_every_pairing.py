@@ -22,6 +22,7 @@ from pushforward.errors import UserError
 from pushforward.inverse import MMPS, DiffPIR, Gaussian, Guidance, Mask, PiGDM
 from pushforward.numerics.random import Draws
 from pushforward.paths import EDM, Straight, Table, linear_betas
+from pushforward.posterior import Question, infer
 
 SHAPE = (1, 4, 4)
 MASK = Mask(torch.arange(16).reshape(4, 4) % 2 > 0)
@@ -55,6 +56,10 @@ class Labelled(nn.Module):
         return (h + (0 if label is None else self.label(label))).reshape(x.shape)
 
 
+EVALUATIONS = {"exact": 80, "tempering": 120, "twisted": 8}
+"""What takes more than a few evaluations, or draws that are weighed together."""
+
+
 def denoisers(name: str) -> tuple[Denoiser, Denoiser]:
     """The model with a label, and with classifier-free guidance towards it."""
     path, prediction = MODELS[name]
@@ -75,12 +80,16 @@ def start(name: str) -> Tensor:
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_restores_with_labels_and_guidance(method, model):
-    likelihood, draws = seen(), Draws.of(1, range(2))
-    with torch.no_grad():
-        labelled, guided_found = (
-            METHODS[method].build(likelihood).restore(denoiser, likelihood, start(model), 8, draws)
-            for denoiser in denoisers(model)
-        )
+    likelihood, evaluations = seen(), EVALUATIONS.get(method, 8)
+    labelled, guided_found = (
+        infer(
+            METHODS[method].build(likelihood),
+            Question(denoiser, likelihood, SHAPE, 2),
+            samples=8 if method == "tempering" else 2,
+            evaluations=evaluations,
+        ).samples
+        for denoiser in denoisers(model)
+    )
     assert torch.isfinite(labelled).all() and torch.isfinite(guided_found).all()
     assert not torch.allclose(labelled, guided_found, atol=1e-3)  # the weight reaches the network
 
