@@ -65,7 +65,7 @@ def test_a_dependence_is_learned(process):
     x, path = rows(), JumpPath(*process)
     model = Mixed(MixedRows(1, 1, path.generator.states, 3, 48, 2), path, [0], [1], [3], knots_of(x[:, :1]))
     optimiser = torch.optim.Adam(model.parameters(), 5e-3)
-    for step in range(250):
+    for step in range(400):
         loss = model.loss(
             "loss", Batch(x[torch.arange(step * 64, step * 64 + 64) % 600]), Draws.of(step, range(64), "t")
         )

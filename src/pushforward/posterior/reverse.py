@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +17,8 @@ from pushforward.samplers.default import deviation
 
 _END = 20.0
 """The last level is at 1/20 of ρ, or of the data's deviation if that is less: what is left undrawn is 1/400 of it."""
+_FARTHEST = 200.0
+"""Deviations of the data: noise beyond which z says nothing of x."""
 _RAMP = 7.0
 """Levels are uniform in ρ^{1/7} (Karras et al. 2022)."""
 
@@ -48,9 +51,10 @@ class Reverse:
 
     @property
     def most(self) -> float:
-        """The largest ρ: the ratio σ/α at which the path starts."""
+        """The largest ρ: σ/α where the path starts, a large multiple of the data's deviation where α = 0 there."""
         path = self.denoiser.path
-        return float(path.level(path.t_max).ratio)
+        ratio = float(path.level(path.t_max).ratio)
+        return ratio if math.isfinite(ratio) else _FARTHEST * deviation(self.denoiser)
 
     @property
     def widest(self) -> float:
