@@ -113,6 +113,6 @@ def test_a_single_checkpoint_is_refused(refused, small_run):
 
 def test_the_effort_is_a_share(small_run):
     assert api.effort_of(1.0) == Effort()
-    assert api.effort_of(0.25).starts == 2048
+    assert api.effort_of(0.25).starts == 4096
     with pytest.raises(UserError, match="at most 10"):
         api.effort_of(11)
