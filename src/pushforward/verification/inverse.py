@@ -136,6 +136,8 @@ def singular() -> Finding:
         system, matrix = operator.svd(shape), dense(operator, shape)
         values = np.sort(system.s.expand(1, *system.s.shape[1:]).flatten().numpy())[::-1] if system else np.zeros(1)
         truth = np.linalg.svd(matrix, compute_uv=False)
+        if 2 * len(values) == len(truth):  # components are complex: each is two real ones of the matrix
+            values = np.repeat(values, 2)
         count = min(len(values), len(truth))
         y = operator(noise("x", *shape))
         flat = (torch.view_as_real(y) if y.is_complex() else y).flatten().numpy()
