@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -95,13 +96,13 @@ class Problem:
         denoiser.check()
         noise = Draws.of(seed, range(count), "accuracy").normal((denoiser.mixture.dim,), x64)
         starts = path.prior(noise)
-        file = cache and cache / f"{name}-{kind}-{count}-{seed}.pt"
+        file = cache and cache / f"{name}-{kind}-{count}-{seed}.npy"
         if file and file.exists():
-            return Problem(name, kind, denoiser, starts, torch.load(file))
+            return Problem(name, kind, denoiser, starts, torch.from_numpy(np.load(file, allow_pickle=False)))
         ends = torch.cat([reference_flow(denoiser, part, path.t_max) for part in starts.split(1024)])
         if file:
             file.parent.mkdir(parents=True, exist_ok=True)
-            torch.save(ends, file)
+            np.save(file, ends.numpy())
         return Problem(name, kind, denoiser, starts, ends)
 
     def first(self, count: int) -> Problem:
