@@ -8,7 +8,6 @@ that the grid and the interpolation start there on the straight path as on any o
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -110,35 +109,50 @@ class BalancedMultistep:
     @property
     def kept(self) -> int:
         """How many values of F are remembered."""
-        return max(self.order, self.final_order, self.revision_order + 1 if self.revisions else 1)
+        revised = max(self.order, self.revision_order) + 1 if self.revisions else 1
+        return max(self.order, self.final_order, revised)
 
     def plan(self, path: GaussianPath, levels: Sequence[Level], /) -> list[LinearMove]:
         quantity = BalancedQuantity(self.sigma_data)
-        ratios = np.array([min(float(level.ratio), _FARTHEST) for level in levels])
-        angles = [math.atan2(level.sigma, level.alpha * self.sigma_data) for level in levels]
-        moves, before = [], np.zeros(len(levels) - 1)
-        for i, (t, s) in enumerate(itertools.pairwise(levels)):
-            parts = [self._integral(ratios, angles, j, i) for j in range(max(0, i - self.revisions), i + 1)]
-            weights = (np.sum(parts, axis=0) - before)[max(0, i + 1 - self.kept) : i + 1]
-            before = np.sum(parts[-self.revisions :], axis=0) if self.revisions else before
-            scaled = math.hypot(s.alpha * self.sigma_data, s.sigma) * weights[::-1]
+        moves = []
+        for i, weights in enumerate(self._weights(levels)):
+            t, s = levels[i], levels[i + 1]
+            scaled = math.hypot(s.alpha * self.sigma_data, s.sigma) * weights[: i + 1]
             moves.append(LinearMove(t, *quantity.scales(t), quantity.carry(t, s), tuple(scaled.tolist())))
         return moves
 
-    def _integral(self, ratios: np.ndarray, angles: Sequence[float], interval: int, newest: int) -> np.ndarray:
-        """∫ F dφ over one interval by the values up to the newest: a weight for each value that there will be."""
-        order, coordinate = self.revision_order, self._coordinate
-        if interval == newest:
-            order, coordinate = (self.final_order, _itself) if ratios[newest + 1] == 0 else (self.order, coordinate)
-        known = np.arange(newest, max(-1, newest - order), -1)
-        row = np.zeros(len(ratios) - 1)
-        row[known] = _integrals(
-            coordinate(ratios[known]),
-            angles[interval],
-            angles[interval + 1],
+    def _weights(self, levels: Sequence[Level]) -> np.ndarray:
+        """(steps, kept): the weights of F in each step, from the newest value to the oldest one remembered."""
+        ratios = np.array([min(float(level.ratio), _FARTHEST) for level in levels])
+        angles = np.array([math.atan2(level.sigma, level.alpha * self.sigma_data) for level in levels])
+        steps = len(levels) - 1
+        weights = np.zeros((steps, self.kept))
+        for age in range(min(self.revisions + 1, steps)):
+            order = self.revision_order if age else self.order
+            found = self._integrals(ratios, angles, np.arange(age, steps), age, order, self._coordinate)
+            if not age and ratios[-1] == 0:
+                last = self._integrals(ratios, angles, np.array([steps - 1]), 0, self.final_order, _itself)
+                found = np.pad(found, ((0, 0), (0, max(0, self.final_order - order))))
+                found[-1], found[-1, : self.final_order] = 0.0, last[0]
+            weights[age:, : found.shape[1]] += found
+            if (
+                age < self.revisions
+            ):  # the step after this one takes it back, and puts what it knows better in its place
+                weights[age + 1 :, 1 : found.shape[1] + 1] -= found[:-1]
+        return weights
+
+    def _integrals(
+        self, ratios: np.ndarray, angles: np.ndarray, newest: np.ndarray, age: int, order: int, coordinate: Coordinate
+    ) -> np.ndarray:
+        """∫ F dφ over the intervals `age` steps before the newest values: (len(newest), order), the newest first."""
+        back = newest[:, None] - np.arange(order)
+        return _lagrange_integrals(
+            coordinate(ratios[np.maximum(back, 0)]),
+            back >= 0,
+            angles[newest - age],
+            angles[newest - age + 1],
             lambda angle: coordinate(self.sigma_data * np.tan(angle)),
         )
-        return row
 
     def _coordinate(self, ratio: np.ndarray) -> np.ndarray:
         return shifted(ratio, self.offset, self.power)
@@ -153,12 +167,19 @@ def _itself(ratio: np.ndarray) -> np.ndarray:
     return ratio
 
 
-def _integrals(nodes: np.ndarray, top: float, bottom: float, coordinate: Coordinate) -> np.ndarray:
-    """∫ ℓ_j dφ from `bottom` to `top` by Gauss-Legendre quadrature; the first by the exact sum of all."""
-    half = (top - bottom) / 2
-    away = coordinate(bottom + half * (_NODES + 1))[:, None] - nodes  # (points, nodes), never 0: nodes end intervals
-    between = nodes[:, None] - nodes
-    np.fill_diagonal(between, 1.0)
-    found = half * _WEIGHTS @ (away.prod(1, keepdims=True) / away / between.prod(1))
-    found[0] = top - bottom - math.fsum(found[1:])
+def _lagrange_integrals(
+    nodes: np.ndarray, known: np.ndarray, top: np.ndarray, bottom: np.ndarray, coordinate: Coordinate
+) -> np.ndarray:
+    """∫ ℓ_j dφ from `bottom` to `top`: (intervals, k), through the known of `nodes`: (intervals, k), 0 for the others.
+
+    By Gauss-Legendre quadrature; the first, of a node that is always known, by the exact sum of all.
+    """
+    half = ((top - bottom) / 2)[:, None]
+    points = coordinate(bottom[:, None] + half * (_NODES + 1))  # never a node: nodes end intervals
+    away = np.where(known[:, None, :], points[:, :, None] - nodes[:, None, :], 1.0)  # (intervals, points, k)
+    pairs = known[:, :, None] & known[:, None, :] & ~np.eye(nodes.shape[1], dtype=bool)
+    between = np.where(pairs, nodes[:, :, None] - nodes[:, None, :], 1.0).prod(2)
+    basis = away.prod(2, keepdims=True) / away
+    found = np.where(known, half * np.einsum("p,ipk->ik", _WEIGHTS, basis) / between, 0.0)
+    found[:, 0] = top - bottom - found[:, 1:].sum(1)
     return found
