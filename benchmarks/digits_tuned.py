@@ -4,9 +4,10 @@ For each number of evaluations and each seed of the tuning, on starts that the t
 units of the data in [−1, 1], to where the default sampler with 200 evaluations takes the same start with the same label
 (within 3e-4 of the flow's exact end, see digits_samplers.py); and of samples from several seeds, the same for all, the
 Fréchet distance over its floor, the kernel MMD² and the share recognised by a classifier that knows neither. The
-sampler of 200 evaluations stands beside them: no sampler of the flow can be better than by chance. Tuning is timed.
+sampler of 200 evaluations stands beside them: no sampler of the flow can be better than by chance, and what a sampler's
+samples lack is told from there. Tuning is timed.
 
-    python benchmarks/digits_tuned.py runs/digits [--evaluations 5 8 10] [--seeds 0 1 2] [--effort 0.125]
+    python benchmarks/digits_tuned.py runs/digits [--evaluations 3 4 5 8] [--seeds 0 1 2] [--effort 0.125]
 
 The run is that of digits_samplers.py; it is copied, so that nothing is stored in it.
 """
@@ -116,7 +117,7 @@ def table(rows: list[Row]) -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--evaluations", type=int, nargs="+", default=[5, 8, 10])
+    parser.add_argument("--evaluations", type=int, nargs="+", default=[3, 4, 5, 8])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--effort", type=float, default=DEFAULT_EFFORT)
     parser.add_argument("--samples", type=int, default=300)
@@ -136,8 +137,16 @@ def main() -> int:
             rows += [usual, *ours]
             nearer = bool(ours) and max(row.rms for row in ours) <= usual.rms / 1.5
             held[f"{evaluations} evaluations: tuned is nearer to the reference by a third at every seed"] = nearer
-            worse = max((row.frechet for row in ours), default=9.0) - usual.frechet
-            held[f"{evaluations} evaluations: its samples are no worse by more than 0.02 of the floor"] = worse <= 0.02
+            lacking = usual.frechet - rows[0].frechet
+            worst = max((row.frechet for row in ours), default=9.0) - rows[0].frechet
+            if lacking > 0.05:
+                bound, good = (
+                    "its samples lack less than half of what the default's lack, at every seed",
+                    worst < lacking / 2,
+                )
+            else:
+                bound, good = "its samples are no worse by more than 0.02 of the floor", worst <= lacking + 0.02
+            held[f"{evaluations} evaluations: {bound}"] = good
             values = {"effort": arguments.effort, "floor": asdict(bench.judge.floor)}
             values |= {"rows": [asdict(row) for row in rows], "bounds": held}
             arguments.output.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
