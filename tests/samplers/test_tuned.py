@@ -26,7 +26,8 @@ from pushforward.numerics.random import Draws
 from pushforward.paths import EDM, VP, CosineVP, GaussianPath, Straight, Table, linear_betas
 from pushforward.samplers import BalancedQuantity, evaluations, interpolation_weights, simulate
 from pushforward.samplers.tuned import Tuned
-from pushforward.samplers.tuning import Effort, Figures, TuningResult, _refusal, tune
+from pushforward.samplers.tuning import Effort, Figures, TuningResult, tune
+from pushforward.samplers.tuning.judging import refusal
 from pushforward.samplers.unrolled import Coefficients, adams_rows, levels_on, unrolled
 
 SMALL = Effort(starts=256, batch=64, steps=60, reference=64, validation=64, held_out=256)
@@ -209,8 +210,8 @@ class TestTuning:
         ],
     )
     def test_both_figures_must_be_better(self, tuned: Figures, default: Figures, refused: str) -> None:
-        assert refused in _refusal(tuned, default, 10)
-        assert bool(refused) == bool(_refusal(tuned, default, 10))
+        assert refused in refusal(tuned, default, 10)
+        assert bool(refused) == bool(refusal(tuned, default, 10))
 
     def test_progress_rises_to_the_total(self) -> None:
         seen: list[tuple[float, float, float]] = []
