@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pushforward.denoisers import Estimate
 from pushforward.errors import NumericalError, UserError
@@ -135,3 +136,18 @@ def test_an_adaptive_run_says_what_is_wrong(bimodal):
         sample_adaptively(
             Broken(bimodal(vp).mixture, vp), AdaptiveDPMSolver(), STARTS, vp.level(1.0), vp.level(vp.t_min)
         )
+
+
+def test_an_adaptive_trial_reads_one_number_from_the_device(bimodal, vp):
+    class Reads(TorchDispatchMode):
+        count = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            self.count += func is torch.ops.aten._local_scalar_dense.default
+            return func(*args, **(kwargs or {}))
+
+    step, ends = AdaptiveDPMSolver(2), (vp.level(1.0), vp.level(vp.t_min))
+    (move,) = step.plan(vp, ends)
+    with Reads() as reads:
+        _, spent = step(bimodal(vp), STARTS, move, None, None)
+    assert reads.count == int(spent.max()) // 2

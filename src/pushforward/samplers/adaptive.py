@@ -65,7 +65,8 @@ class AdaptiveDPMSolver:
     """Each interval of the grid by DPM-Solver-12 (`order` 2) or -23 (3) with its own steps; best on a grid of one step.
 
     The memory holds what was spent, evaluations per sample, int64 (B,): `sample_adaptively` returns it. A step into
-    clean data is a single one of first order. Defaults as published: first step 0.05 in λ, atol 0.0078 (images in
+    clean data is a single one of first order. A trial asks the device one question, whether to go on: how many there
+    will be is known to the samples alone. Defaults as published: first step 0.05 in λ, atol 0.0078 (images in
     [−1, 1] to half a grey value), rtol 0.05, θ = 0.9. Needs α > 0. Raises NumericalError after `limit` trials.
     """
 
@@ -101,12 +102,8 @@ class AdaptiveDPMSolver:
         previous = x
         for _ in range(self.limit):
             active = at < end
-            if not bool(active.any()):
-                return x, spent
             low, high = self._trial(denoiser, x, move.path, at, step)
             error = self._error(low, high, previous)
-            if not bool(torch.isfinite(error).all()):
-                raise NumericalError("the denoiser returned numbers that are not finite; the adaptive solver stopped")
             accept = active & (error <= 1)
             keep = torch.as_tensor(expand(accept, x)).bool()
             x, previous = torch.where(keep, high, x), torch.where(keep, low, previous)
@@ -114,6 +111,12 @@ class AdaptiveDPMSolver:
             at = torch.where(accept, torch.where(at + step >= end - 1e-12, end, at + step), at)
             grown = step * (self.safety * error.clamp(min=1e-10) ** (-1 / self.order)).clamp(max=self.growth)
             step = torch.minimum(torch.where(active, grown, step), end - at)
+            # both questions in one number: every number read from an accelerator waits for all that it has to do
+            left = int(torch.where(torch.isfinite(error).all(), (at < end).sum(), -1))
+            if left < 0:
+                raise NumericalError("the denoiser returned numbers that are not finite; the adaptive solver stopped")
+            if left == 0:
+                return x, spent
         raise NumericalError(f"the adaptive solver did not finish in {self.limit} trials; loosen atol or rtol")
 
     def _error(self, low: Tensor, high: Tensor, previous: Tensor) -> Tensor:
