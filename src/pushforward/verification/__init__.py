@@ -23,6 +23,7 @@ from pushforward.verification import (
     langevin,
     likelihood,
     misprints,
+    plugplay,
     posterior,
     processes,
     restoration,
@@ -51,6 +52,7 @@ TOPICS: tuple[ModuleType, ...] = (
     posterior,
     card,
     discrete,
+    plugplay,
     misprints,
 )
 CHECKS: tuple[Check, ...] = tuple(
