@@ -10,6 +10,7 @@ from torch import nn
 
 from pushforward.config.advising import advice_on
 from pushforward.config.calibrating import calibrate
+from pushforward.config.decoding import brain
 from pushforward.config.predicting import predict
 from pushforward.config.presets import preset as preset_entries
 from pushforward.config.read import family_of, read_config, read_toml
@@ -29,6 +30,7 @@ __all__ = [
     "Run",
     "Stored",
     "advice_on",
+    "brain",
     "calibrate",
     "checked_likelihood",
     "configure",

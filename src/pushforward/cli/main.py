@@ -119,6 +119,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "pushforward calibrate runs/digits-edm --operator hidden.toml\n"
         "  pushforward calibrate runs/photos --operator blur.toml --method exact -n 200",
     ),
+    "brain": (
+        "pushforward.cli.brain:brain",
+        "pushforward brain trials.npz --run runs/photos\n"
+        "  pushforward brain digits.mat --run runs/sixes --columns --label 1=6 --label 2=9 --exact\n"
+        "  pushforward brain bold.nii.gz --mask visual.nii.gz --stimuli seen.npz --run runs/photos --latent-voxels 1",
+    ),
     "tune": (
         "pushforward.cli.tune:tune",
         "pushforward tune runs/digits-edm --evaluations 8\n  pushforward sample runs/digits-edm --steps 8 -o fast.png",

@@ -32,6 +32,26 @@ def slices(path: Path, limit: int) -> np.ndarray:
     return np.ascontiguousarray(planes.transpose(2, 1, 0))
 
 
+def masked(path: Path, mask: Path, limit: int) -> tuple[np.ndarray, np.ndarray]:
+    """The voxels of volumes (X, Y, Z, T) inside a mask, as (T, p), and the mask's own number at each, (p,).
+
+    Raises UserError for a mask of another grid (shape or affine), or one that marks nothing.
+    """
+    image, values = _opened(path, limit)
+    place, marks = _opened(mask, limit)
+    if values.ndim != 4 or marks.shape != values.shape[:3]:
+        raise UserError(
+            f"{path} has the shape {values.shape} and the mask {mask} the shape {marks.shape}: volumes (X, Y, Z, "
+            "trials) and a mask of their first three axes were expected"
+        )
+    if not np.allclose(image.affine, place.affine, atol=1e-3):
+        raise UserError(f"{path} and {mask} lie differently in space (their affines differ): resample the mask first")
+    inside = marks != 0
+    if not inside.any():
+        raise UserError(f"the mask {mask} marks no voxel")
+    return np.ascontiguousarray(values[inside].T), marks[inside]
+
+
 def write_nifti(values: np.ndarray, path: Path, like: Path | None = None, name: str = "") -> None:
     """Pictures (N, Y, X) as slices of a volume, in the place and with the axes of the file `like`, if given.
 
