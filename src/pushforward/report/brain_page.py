@@ -146,8 +146,8 @@ def _figures(study: Study) -> Section:
             "Means over test trials with their standard errors. An item is identified by the correlation of its "
             f"pixels: what was decoded must be more like its own stimulus than like the others.{window} The mean "
             "of samples wins in correlation and error, which it makes least by being blurred; single samples are "
-            "sharper and lose there. Retrieval returns pictures of the prior's own training set: a model that does no better has added "
-            "nothing to them.",
+            "sharper and lose there. Retrieval returns pictures of the prior's own training set: a model that does "
+            "no better has added nothing to them.",
             table(heads, rows, numeric=tuple(range(1, len(heads)))),
         ],
     )
