@@ -259,6 +259,80 @@ def test_a_measurement_that_the_operator_cannot_give(refused, digits_run, operat
     assert said in refused(*asked, "--out", tmp_path / "out")
 
 
+OWN = """
+import numpy as np
+import torch
+from scipy.sparse.linalg import LinearOperator
+
+rng = np.random.default_rng(0)
+matrix = rng.normal(size=(20, 64)) / 8
+vectors = LinearOperator((20, 64), matvec=lambda x: matrix @ x, rmatvec=lambda y: matrix.T @ y, dtype=float)
+wrong = LinearOperator((20, 64), matvec=lambda x: matrix @ x, rmatvec=lambda y: 1.1 * matrix.T @ y, dtype=float)
+
+def rows(x):
+    return x.mean(-1)
+
+class Physics:
+    def A(self, x):
+        return x.float()[..., ::2]
+    def A_adjoint(self, y):
+        return torch.stack((y.float(), 0 * y.float()), -1).flatten(-2)
+
+physics = Physics()
+
+def square(x):
+    return x**2
+"""
+
+
+@pytest.fixture
+def own(operator, tmp_path):
+    """An operator file that names one of the operators above."""
+    (tmp_path / "scanner.py").write_text(OWN)
+    return lambda name, more="": operator(
+        f'operator = {{ kind = "python", file = "scanner.py", name = "{name}"{more} }}\nnoise = {{ sigma = 0.5 }}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "shape"),
+    [("vectors", "", [3, 20]), ("rows", "", [3, 1, 8]), ("physics", ', precision = "single"', [3, 1, 8, 4])],
+)
+def test_operators_of_ones_own_measure_and_restore(command, digits_run, own, tmp_path, name, more, shape):
+    path, measured = own(name, more), tmp_path / "y.npz"
+    said = command("simulate", digits_run, "--operator", path, "-n", 3, "-o", measured, "--json")
+    assert said.code == 0 and said.json["shape"] == shape, said.err
+    asked = ("restore", digits_run, "--operator", path, "--measurement", measured, "--samples", 1, "--out", tmp_path)
+    told = command(*asked, "--method", "pigdm", "--evaluations", 4, "--json")
+    assert told.code == 0, told.err
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (
+            "wrong",
+            "the adjoint of Function is not its adjoint: ⟨A x, y⟩ and ⟨x, A* y⟩ have a relative error of 9.5e-02",
+        ),
+        ("square", "is not linear"),
+        ("nothing", "makes nothing that is called nothing"),
+        ("rng", "an operator is a callable, or has A and A_adjoint"),
+    ],
+)
+def test_a_wrong_operator_of_ones_own_is_told_in_a_sentence(refused, digits_run, own, tmp_path, name, said):
+    assert said in refused("simulate", digits_run, "--operator", own(name), "-o", tmp_path / "y.npz")
+    np.save(tmp_path / "y.npy", np.zeros((1, 20)))
+    asked = ("restore", digits_run, "--operator", own(name), "--measurement", tmp_path / "y.npy")
+    assert said in refused(*asked, "--out", tmp_path / "out")
+
+
+@pytest.mark.parametrize(("code", "said"), [("1 +", "SyntaxError"), ("raise OSError('no scanner')", "no scanner")])
+def test_code_that_fails_is_told_in_a_sentence(refused, digits_run, own, tmp_path, code, said):
+    path = own("operator")
+    (tmp_path / "scanner.py").write_text(code)
+    assert said in refused("simulate", digits_run, "--operator", path, "-o", tmp_path / "y.npz")
+
+
 def test_restoring_needs_a_denoiser(command, refused, operator, tmp_path):
     run = tmp_path / "flow"
     small = ("--set", "model.width=8", "--set", "model.layers=1", "--set", "training.batch_size=16", "--device", "cpu")

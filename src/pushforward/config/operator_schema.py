@@ -99,6 +99,19 @@ class MatrixOperator(Section):
     file: str = Field(description="a .npy of shape (measurements, values of an item)")
 
 
+class PythonOperator(Section):
+    """An operator of your own, which a Python file makes; the file is run."""
+
+    kind: Literal["python"] = "python"
+    file: str = Field(description="a .py file; give none whose code you would not run yourself")
+    name: str = Field(
+        "operator",
+        description="what it is called there: a callable on batches (items, C, H, W), an object with A and A_adjoint, "
+        "one with matvec and rmatvec, or an operator of pushforward",
+    )
+    precision: Literal["double", "single"] = Field("double", description="single: it works in float32 alone")
+
+
 class TomographyOperator(Section):
     """Sums along lines from several sides: CT."""
 
@@ -202,6 +215,7 @@ OperatorSection = Annotated[
     | ColourOperator
     | HadamardOperator
     | MatrixOperator
+    | PythonOperator
     | TomographyOperator
     | TransmissionOperator
     | SpectrumOperator

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from pushforward.config.mri_operators import as_complex, several_coils, single_coil, spectrum
+from pushforward.config.operator_code import run_operator
 from pushforward.config.operator_files import Source, image
 from pushforward.config.operator_schema import (
     BicubicOperator,
@@ -24,6 +25,7 @@ from pushforward.config.operator_schema import (
     MeasurementConfig,
     NoiseSection,
     PoolOperator,
+    PythonOperator,
     SeparableBlurOperator,
     TomographyOperator,
     TransmissionOperator,
@@ -214,6 +216,10 @@ def _matrix(section: MatrixOperator, shape: Shape, source: Source) -> Operator:
     return Matrix(matrix, shape=shape)
 
 
+def _python(section: PythonOperator, shape: Shape, source: Source) -> Operator:
+    return run_operator(source.folder / section.file, section.name, shape, section.precision == "single")
+
+
 _BUILDERS: dict[str, Callable[[Any, Shape, Source], Operator]] = {
     "identity": lambda section, shape, source: Identity(),
     "mask": _kept,
@@ -225,6 +231,7 @@ _BUILDERS: dict[str, Callable[[Any, Shape, Source], Operator]] = {
     "colour": _colour,
     "hadamard": lambda section, shape, source: compressed_sensing(shape, section.count, section.seed),
     "matrix": _matrix,
+    "python": _python,
     "ct": _tomography,
     "transmission": _transmission,
     "fourier": spectrum,

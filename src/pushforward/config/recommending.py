@@ -51,7 +51,7 @@ def recommended(
     progress: Callable[[int, int], None] | None = None,
 ) -> Advice:
     """What was measured for these weights, this operator and this noise, from the run's file or measured now."""
-    key = _key(run, config, label, guidance)
+    key = _key(run, config, folder, label, guidance)
     stored = _read(run.home)
     if key in stored:
         known = dict(stored[key])
@@ -88,9 +88,12 @@ def recommended(
     return advice
 
 
-def _key(run: Run, config: MeasurementConfig, label: Label, guidance: float) -> str:
-    """A hash of the weights, of what is measured and how, and of the condition."""
+def _key(run: Run, config: MeasurementConfig, folder: Path, label: Label, guidance: float) -> str:
+    """A hash of the weights, of what is measured and how, with the files that say so, and of the condition."""
     parts = [weights_hash(run.checkpoint, run.weights), config.model_dump_json(), str(label), str(guidance)]
+    for section in config.operators:
+        named = (folder / str(getattr(section, field, None)) for field in ("file", "maps"))
+        parts += [hashlib.sha256(path.read_bytes()).hexdigest() for path in named if path.is_file()]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 

@@ -1,7 +1,7 @@
 """The divergence tr ∂f/∂x of a field whose samples do not see each other: exact, or by random probes.
 
 Both take one forward pass and vector-Jacobian products of it; several at once are batched, which bounds the memory by
-`chunk` backward passes and works for every network that `torch.vmap` knows (chunk = 1 works for any).
+`chunk` backward passes; where a field has an operation that `torch.vmap` does not know, they follow one another.
 """
 
 from __future__ import annotations
@@ -66,7 +66,11 @@ def _pull(value: Tensor, x: Tensor, directions: Tensor, keep: bool) -> Tensor:
     """εᵀ ∂f/∂x for directions (k, b, …)."""
     if len(directions) == 1:
         return torch.autograd.grad(value, x, directions[0], retain_graph=keep)[0].unsqueeze(0)
-    return torch.autograd.grad(value, x, directions, retain_graph=keep, is_grads_batched=True)[0]
+    try:
+        return torch.autograd.grad(value, x, directions, retain_graph=True, is_grads_batched=True)[0]
+    except RuntimeError:  # vmap does not know an operation, such as one in NumPy
+        each = [torch.autograd.grad(value, x, direction, retain_graph=True)[0] for direction in directions[:-1]]
+        return torch.stack([*each, torch.autograd.grad(value, x, directions[-1], retain_graph=keep)[0]])
 
 
 def _forward(field: SpaceField, x: Tensor) -> tuple[Tensor, Tensor]:

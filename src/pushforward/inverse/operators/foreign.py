@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pushforward.errors import UserError
 from pushforward.inverse.operators.operator import LinearOperator, Operator, Shape
-from pushforward.inverse.operators.radon import with_adjoint
+from pushforward.inverse.operators.pair import with_adjoint
 
 Map = Callable[[Tensor], Tensor]
 
@@ -39,9 +39,12 @@ class Function(LinearOperator):
             raise UserError(f"this operator takes items of shape {self.x_shape}, and {tuple(x.shape[1:])} was given")
         if x.is_complex() and not self.complex_items:
             raise UserError("this operator acts on real items, and complex ones were given: say complex_items=True")
-        return self.forward(x)
+        return with_adjoint(x, self.forward, self._back)
 
     def adjoint(self, y: Tensor) -> Tensor:
+        return with_adjoint(y, self._back, self.forward)
+
+    def _back(self, y: Tensor) -> Tensor:
         if self.backward is not None:
             return self.backward(y)
         dtype = _paired(torch.empty((), dtype=y.dtype).real.dtype, self.complex_items)
@@ -153,4 +156,4 @@ def _of_vectors(given: Any, shape: Shape | None, complex_items: bool) -> LinearO
     if int(np.prod(item)) != n:
         raise UserError(f"an operator of {n} numbers does not take items of shape {item}")
     ahead, back = _Arrays(given.matvec, image), _Arrays(given.rmatvec, item)
-    return Function(lambda x: with_adjoint(x, ahead, back), item, lambda y: with_adjoint(y, back, ahead), complex_items)
+    return Function(ahead, item, back, complex_items)

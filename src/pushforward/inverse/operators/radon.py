@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,25 +14,7 @@ from torch import Tensor
 from pushforward.errors import UserError
 from pushforward.inverse.operators.geometry import FanBeam, Geometry, ParallelBeam
 from pushforward.inverse.operators.operator import LinearOperator, Shape
-
-
-class _Pair(torch.autograd.Function):
-    """A linear map with a given adjoint, differentiable any number of times."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, ahead: Callable[[Tensor], Tensor], back: Callable[[Tensor], Tensor]) -> Tensor:
-        ctx.ahead, ctx.back = ahead, back
-        return ahead(x)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        return with_adjoint(gradients[0], ctx.back, ctx.ahead), None, None
-
-
-def with_adjoint(x: Tensor, ahead: Callable[[Tensor], Tensor], back: Callable[[Tensor], Tensor]) -> Tensor:
-    """ahead(x), whose derivative is taken by `back`, its adjoint."""
-    result: Tensor = _Pair.apply(x, ahead, back)
-    return result
+from pushforward.inverse.operators.pair import with_adjoint
 
 
 @dataclass(frozen=True, eq=False)

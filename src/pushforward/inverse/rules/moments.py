@@ -60,7 +60,9 @@ class MMPS(Correction):
         gaussian = as_gaussian(likelihood, "MMPS")
         at = _Linearised(gaussian, tangent)
         residual = gaussian.residual(tangent.mean)
-        bound = self.tolerance**2 * squares(residual)
+        # What rounding leaves is no direction, and its derivative no number.
+        least = max(self.tolerance, 100 * torch.finfo(residual.dtype).eps)
+        bound = least**2 * squares(residual)
         # Conjugate gradients on M u = residual, M = A C A* + σ_y²; what is kept is C A* u, not u.
         found = torch.zeros_like(tangent.mean)
         ready = at.precondition(residual)

@@ -89,9 +89,9 @@ class DPS(Correction):
     def correction(self, tangent: Tangent, likelihood: Likelihood) -> Tensor:
         gaussian = as_gaussian(likelihood, "DPS")
         residual = gaussian.residual(tangent.mean)
-        length = squares(residual).sqrt()
+        square = squares(residual)
         # Where all is met exactly there is no direction.
-        unit = residual * expand(torch.where(length > 0, 1 / torch.where(length > 0, length, 1), 0), residual)
+        unit = residual * expand(torch.where(square > 0, torch.where(square > 0, square, 1).rsqrt(), 0), residual)
         slope = tangent.pull(gaussian.operator.vjp(tangent.mean, unit), last=True)
         return expand(self.scale * published_rate(tangent.level), slope) * slope
 

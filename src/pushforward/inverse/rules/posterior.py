@@ -11,7 +11,9 @@ from torch import Tensor
 from pushforward.denoisers.denoiser import Denoiser
 from pushforward.denoisers.estimate import Estimate
 from pushforward.denoisers.wrappers import Wrapper
+from pushforward.errors import UserError
 from pushforward.inverse.likelihoods.likelihood import Likelihood
+from pushforward.inverse.rules.gains import is_linear
 from pushforward.inverse.rules.tangent import Tangent, is_zero
 from pushforward.inverse.rules.variance import VarianceLaw, law_of
 from pushforward.numerics.broadcast import Scalar
@@ -53,6 +55,9 @@ class Posterior(Wrapper):
     """E[x_0 | x_t, y] by a rule: one evaluation of the prior. Any Step on any grid samples it.
 
     It nests with conditions and classifier-free guidance in either order. Where σ = 0 it is the prior's own estimate.
+    Where the state takes gradients, so does the estimate: the probability flow has its density, and a rule may stand
+    on another's posterior. That needs a linear operator with Gaussian noise, of whose corrections every step has a
+    derivative; UserError is raised for others.
     """
 
     likelihood: Likelihood
@@ -62,8 +67,14 @@ class Posterior(Wrapper):
     def estimate(self, x: Tensor, level: Level) -> Estimate:
         if is_zero(level.sigma):
             return self.inner.estimate(x, level)
-        with torch.inference_mode(False), torch.no_grad():
-            tangent = Tangent(self.inner, x, level, self.variance, self.rule.gradients)
+        differentiable = torch.is_grad_enabled() and x.requires_grad
+        if differentiable and not is_linear(self.likelihood):
+            raise UserError(
+                f"the estimate of {type(self.rule).__name__} has no derivative here, so it has no likelihood and no "
+                "rule can stand on it: that needs a linear operator with Gaussian noise"
+            )
+        with torch.inference_mode(False), torch.set_grad_enabled(differentiable):
+            tangent = Tangent(self.inner, x, level, self.variance, self.rule.gradients, differentiable)
             mean = tangent.mean + self.rule.correction(tangent, self.likelihood)
         return Estimate.of_mean(x, level, mean)
 

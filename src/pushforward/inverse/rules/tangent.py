@@ -19,27 +19,38 @@ class Tangent:
     """m = E[x_0 | x_t] at a state, and products with J = ∂m/∂x_t: one evaluation, one backward pass per product.
 
     Where α = 0 the state says nothing of x_0: J = 0 there, and in its place Cov[x_0 | x_t] is taken as r_t² I.
+    `differentiable` asks for a mean and products that are themselves functions of a state that takes gradients.
     """
 
-    def __init__(self, prior: Denoiser, x: Tensor, level: Level, variance: VarianceLaw, gradients: bool = True) -> None:
+    def __init__(
+        self,
+        prior: Denoiser,
+        x: Tensor,
+        level: Level,
+        variance: VarianceLaw,
+        gradients: bool = True,
+        differentiable: bool = False,
+    ) -> None:
         self.x, self.level, self.variance = x, level, variance(level)
         self._output = self._state = x
+        self._differentiable = differentiable
         if not gradients or is_zero(level.alpha):
-            with torch.no_grad():
+            with torch.set_grad_enabled(differentiable):
                 self.mean = prior.estimate(x, level).mean
             return
         # Gradients are needed even where the caller has switched them off, and tensors made in inference mode cannot
         # take part in them: the state is copied to an ordinary tensor.
         with torch.enable_grad():
-            self._state = x.detach().clone().requires_grad_()
+            self._state = x if differentiable else x.detach().clone().requires_grad_()
             self._output = prior.estimate(self._state, _ordinary(level)).mean
-        self.mean = self._output.detach()
+        self.mean = self._output if differentiable else self._output.detach()
 
     def pull(self, v: Tensor, last: bool = False) -> Tensor:
         """Jᵀ v: (B, …) -> (B, …). After the `last` product the graph is given back."""
         if not self._output.requires_grad:
             return torch.zeros_like(v)
-        return torch.autograd.grad(self._output, self._state, v, retain_graph=not last)[0]
+        kept = self._differentiable
+        return torch.autograd.grad(self._output, self._state, v, retain_graph=kept or not last, create_graph=kept)[0]
 
     def covariance(self, v: Tensor, last: bool = False) -> Tensor:
         """Cov[x_0 | x_t] v = (σ²/α) Jᵀ v, by Tweedie's second formula: (B, …) -> (B, …)."""
