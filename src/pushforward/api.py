@@ -11,6 +11,7 @@ from torch import nn
 from pushforward.config.advising import advice_on
 from pushforward.config.calibrating import calibrate
 from pushforward.config.decoding import brain
+from pushforward.config.editing import edit
 from pushforward.config.predicting import predict
 from pushforward.config.presets import preset as preset_entries
 from pushforward.config.read import family_of, read_config, read_toml
@@ -35,6 +36,7 @@ __all__ = [
     "checked_likelihood",
     "configure",
     "dataset",
+    "edit",
     "effort_of",
     "encode",
     "fit",

@@ -56,6 +56,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "  pushforward sample runs/digits-edm --label 3 --guidance 2\n"
         "  pushforward sample runs/table -n 500 --sampler ddim --steps 50 -o rows.csv",
     ),
+    "edit": (
+        "pushforward.cli.edit:edit",
+        "pushforward edit runs/digits-edm --data test -n 16 --noise 0.8 --label 3 --guidance 2 -o edited.png",
+    ),
     "infill": (
         "pushforward.cli.infill:infill",
         'pushforward infill runs/text --text "To be, or ___ to be" -n 4\n'

@@ -86,6 +86,7 @@ def restore(
     from pushforward.cli.restored import write_restored
     from pushforward.config.operators import read_measurement
     from pushforward.data.measured import read_measured
+    from pushforward.models.denoising import LatentGenerator
 
     if samples < 1:
         raise UserError(f"the number of samples must be at least 1; got {samples}")
@@ -95,7 +96,7 @@ def restore(
         common.say(f"lines without a signal have the deviation {measured.noise:.4g} in each of their two parts")
     if config.noise.kind == "gaussian" and config.noise.sigma == 0.0:
         common.say("the measurement is taken to be free of noise: if it is not, say noise = { sigma = … }")
-    if method is None and evaluations is None:
+    if method is None and evaluations is None and not isinstance(found.generator, LatentGenerator):
         api.checked_likelihood(found, config, operator.parent, measured.y, measured.mask)  # before any work is done
         method, evaluations = _recommended(found, config, operator.parent, label, guidance, batch_size, common)
     method = method or USUAL_METHOD
@@ -144,6 +145,7 @@ def _values(restored: Restored, form: Format, truth: np.ndarray | None) -> dict[
         "mixing": None if restored.mixing is None else float(restored.mixing.max()),
         "evaluations": restored.evaluations,
         "seconds": round(restored.seconds, 3),
+        "first_stage": restored.first_stage,
     }
     if truth is not None and truth.shape == restored.estimate.values.shape:
         from pushforward.inverse.operators.units import Affine
@@ -161,6 +163,8 @@ def _lines(values: dict[str, Any]) -> list[str]:
         f"{values['evaluations']:g} evaluations, {values['seconds']:g} s",
         f"deviation of the draws {values['deviation']:.4g}, root mean square over all values, in the data's units",
     ]
+    if values["first_stage"] is not None:
+        lines.append(f"the first stage alone loses {values['first_stage']:.4g}: no restoration through it is nearer")
     if values["chi2"] is not None:
         lines.append(f"χ² per measurement {values['chi2']:.3g}: near 1 where the draws explain what was measured")
     if values["mixing"] is not None:

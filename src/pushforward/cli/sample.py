@@ -88,18 +88,18 @@ def _chosen(run: Run, sampler: str, steps: int | None, temperature: float) -> tu
         run = run.with_variance()
     if sampler == "default":  # of the usual one the run itself knows whether it was tuned
         return run, None
-    denoising = run.denoising(f"the sampler {sampler}")
+    denoising = run.sampled(f"the sampler {sampler}")
     evaluations = USUAL_EVALUATIONS if steps is None else steps
     return run, build_sampler(sampler, denoising.model, evaluations, denoising.variance)
 
 
 def _way(run: Run, sampler: str, steps: int | None, guidance: float) -> dict[str, object]:
     """How the samples of a denoiser were drawn; nothing for families that draw at once."""
-    from pushforward.models.denoising import DiffusionGenerator
+    from pushforward.models.denoising import sampled_denoiser
     from pushforward.samplers.default import USUAL_EVALUATIONS
 
-    generator, steps = run.generator, USUAL_EVALUATIONS if steps is None else steps
-    if not isinstance(generator, DiffusionGenerator):
+    generator, steps = sampled_denoiser(run.generator), USUAL_EVALUATIONS if steps is None else steps
+    if generator is None:
         return {}
     tuned = sampler == "default" and guidance == 1.0 and steps in generator.tuned
     return {"sampler": sampler, "steps": steps, "guidance": guidance, "tuned": tuned}

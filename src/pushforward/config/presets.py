@@ -30,6 +30,14 @@ PRESETS: dict[str, dict[str, Any]] = {
     "energy": {"model": {"family": "energy"}},
     "discrete": {"model": {"family": "discrete"}},
     "mixed": {"model": {"family": "mixed"}},
+    "latent": {"model": {"family": "latent"}},
+    "latent-flow": {"model": {"family": "latent", "inner": {"family": "flow"}}},
+    "latent-flow-matching": {
+        "model": {
+            "family": "latent",
+            "inner": {"path": {"kind": "straight"}, "prediction": "flow", "times": "logit-normal"},
+        }
+    },
     "card": {"model": {"family": "card"}, "training": {"weight_decay": 1e-2, "steps": 3000}},
     "card-published": {
         "model": {"family": "card", "setting": "published"},
@@ -51,6 +59,7 @@ USUAL = {
     "energy": "energy",
     "discrete": "discrete",
     "mixed": "mixed",
+    "latent": "latent",
 }
 """The preset of each family that makes items, where no other is asked for."""
 GENERAL = ("diffusion", "flow", "vae", "gan", "energy")

@@ -16,7 +16,15 @@ from pushforward.errors import UserError
 
 _TAGS = ("family", "kind")
 """The entries that say which of several sections one is."""
-_TAGGED = {("model",): "family", ("model", "path"): "kind", ("model", "network"): "kind"}
+_TAGGED = {
+    ("model",): "family",
+    ("model", "path"): "kind",
+    ("model", "network"): "kind",
+    ("model", "first_stage"): "kind",
+    ("model", "inner"): "family",
+    ("model", "inner", "path"): "kind",
+    ("model", "inner", "network"): "kind",
+}
 _LARGEST = 1 << 20
 """Bytes: no configuration of a run is longer than a mebibyte."""
 
@@ -75,17 +83,19 @@ def with_settings(entries: Mapping[str, Any], settings: Iterable[str]) -> dict[s
 
     `model.path=vp` names the kind of a section that has kinds, `model=vae` the family of the model.
     """
-    out, parsed = dict(entries), [parse_setting(text) for text in settings]
-    parsed = [
-        ((*keys, _TAGGED[keys]), value) if keys in _TAGGED and isinstance(value, str) else (keys, value)
-        for keys, value in parsed
-    ]
+    out, parsed = dict(entries), [_tagged(parse_setting(text)) for text in settings]
     for keys, value in sorted(parsed, key=_order):
         nested: Any = value
         for key in reversed(keys):
             nested = {key: nested}
         out = merge(out, nested)
     return out
+
+
+def _tagged(setting: tuple[tuple[str, ...], Any]) -> tuple[tuple[str, ...], Any]:
+    """A setting that names a kind or family, with the entry that holds it."""
+    keys, value = setting
+    return ((*keys, _TAGGED[keys]), value) if keys in _TAGGED and isinstance(value, str) else setting
 
 
 def _order(setting: tuple[tuple[str, ...], Any]) -> int:
@@ -119,9 +129,13 @@ def read_config(layers: Sequence[Mapping[str, Any]], settings: Sequence[str] = (
     """Layers of entries merged in order, then `a.b=c` settings, then validated."""
     entries: dict[str, Any] = Config().model_dump()
     for layer in layers:
-        entries = merge(entries, layer)
-        validate(entries)  # now: what is laid over it must not hide what is wrong in a file
-    return validate(with_settings(entries, settings))
+        # validated now: what is laid over it must not hide what is wrong in a file, and finds all sections within one
+        entries = validate(merge(entries, layer)).model_dump()
+    tags = [setting for setting in settings if _order(_tagged(parse_setting(setting))) < len(_TAGS)]
+    rest = [setting for setting in settings if setting not in tags]
+    if tags:
+        entries = validate(with_settings(entries, tags)).model_dump()
+    return validate(with_settings(entries, rest))
 
 
 def _explain(error: ValidationError) -> str:

@@ -17,6 +17,7 @@ from pushforward.config.operator_schema import MeasurementConfig
 from pushforward.config.operators import build_likelihood, build_operator, simulated
 from pushforward.config.rows import Rows, rows_of
 from pushforward.config.run import Run
+from pushforward.config.spaces import Space, space_of
 from pushforward.data.measured import Measured
 from pushforward.errors import UserError
 from pushforward.inverse import Gaussian, LinearOperator, Measurement
@@ -37,7 +38,8 @@ class Restored:
     the user's own form. `back` is A* y, scaled to fit y, of linear operators: what there is to see without a model.
     `mixing` (N,) is split-R̂ where draws are the ends of chains: near 1 where they have come to one law.
     `chi2` (N,) is ‖y − A x‖²/(m σ²) of the draws, near 1 where they explain y; None where noise is
-    not Gaussian.
+    not Gaussian. `first_stage`, of latent models, is the root mean square of what their first stage loses of an item,
+    in the user's units: no restoration can be nearer.
     """
 
     samples: np.ndarray
@@ -49,6 +51,7 @@ class Restored:
     evaluations: float
     seconds: float
     mixing: np.ndarray | None = None
+    first_stage: float | None = None
 
 
 def simulate(
@@ -96,7 +99,8 @@ def restore(
         UserError: a measurement that does not fit the operator, a method that has no answer to it, a family that is no
             denoiser.
     """
-    generator, entry = run.denoising("restoring"), named_method(method)
+    space, entry = space_of(run), named_method(method)
+    generator = space.generator
     generator.model.eval()
     likelihood = checked_likelihood(run, config, folder, y, mask)
     items, device = len(likelihood.y), generator.model.device
@@ -106,13 +110,13 @@ def restore(
     with EvaluationCounter(generator.model.network) as counter:
         question = Question(
             generator.conditioned(labels, guidance),
-            likelihood.in_units(run.format),
-            run.format.shape,
+            space.likelihood(likelihood),
+            space.shape,
             items,
             device=device,
         )
         answer = infer(
-            entry.build(likelihood),
+            space.method(method, entry, likelihood),
             question,
             samples=samples,
             evaluations=spent,
@@ -121,7 +125,7 @@ def restore(
             observe=None if progress is None else lambda step: progress(step.step, step.total),
         )
     seconds = time.perf_counter() - began
-    return _told(run, likelihood, answer, labels, counter.items / (items * samples), seconds)
+    return _told(run, space, likelihood, answer, labels, counter.items / (items * samples), seconds)
 
 
 def checked_likelihood(
@@ -133,7 +137,7 @@ def checked_likelihood(
     """
     operator = build_operator(config, run.format.shape, folder, Measured(np.asarray(y), mask=mask))
     measured = as_items(torch.as_tensor(y), operator.y_shape(run.format.shape))
-    device = run.denoising("restoring").model.device
+    device = run.generator.model.device
     likelihood = build_likelihood(config.noise, operator, _double(measured).to(device))
     # Real items are what the model has: a complex y of them is refused here, not after work has been done.
     likelihood.given(operator(torch.zeros(len(measured), *run.format.shape, dtype=torch.float64, device=device)))
@@ -152,9 +156,15 @@ def _check_range(likelihood: Measurement, shape: tuple[int, ...]) -> None:
 
 
 def _told(
-    run: Run, likelihood: Measurement, answer: Posterior, labels: Tensor | None, evaluations: float, seconds: float
+    run: Run,
+    space: Space,
+    likelihood: Measurement,
+    answer: Posterior,
+    labels: Tensor | None,
+    evaluations: float,
+    seconds: float,
 ) -> Restored:
-    drawn, rhat = answer.resampled().samples, answer.rhat
+    drawn, rhat = space.items(answer.resampled().samples), answer.rhat
     values = Affine.of(run.format)(drawn.double())
     chi2 = None
     if isinstance(likelihood, Gaussian) and not likelihood.exact:
@@ -166,7 +176,7 @@ def _told(
     mixing = None if rhat is None else rhat.cpu().numpy()
     numbers = [part.float().cpu().numpy() for part in (values, values.mean(0), deviation)]
     back = back_projected(likelihood, values[0])
-    return Restored(numbers[0], numbers[1], numbers[2], estimate, back, chi2, evaluations, seconds, mixing)
+    return Restored(numbers[0], numbers[1], numbers[2], estimate, back, chi2, evaluations, seconds, mixing, space.lost)
 
 
 def back_projected(likelihood: Measurement, like: Tensor) -> np.ndarray | None:

@@ -14,7 +14,8 @@ from torch import nn
 
 from pushforward.config.about import AboutData
 from pushforward.config.build import build_model, build_recipe, hollow_model, resolve
-from pushforward.config.family_schema import CustomNetworkConfig, DiffusionConfig
+from pushforward.config.family_schema import CustomNetworkConfig, DiffusionConfig, LatentConfig, ModelConfig
+from pushforward.config.first_stage import first_stage_observers, make_ready
 from pushforward.config.read import validate
 from pushforward.config.schema import AUGMENTATIONS, Config, DataConfig
 from pushforward.data import sources
@@ -23,9 +24,16 @@ from pushforward.data.dataset import Dataset
 from pushforward.data.format import Format
 from pushforward.data.paired import load_paired
 from pushforward.errors import PushforwardError, UserError
-from pushforward.models.denoising import DiffusionGenerator, as_denoising, generator_of
+from pushforward.models.denoising import (
+    DiffusionGenerator,
+    LatentGenerator,
+    as_denoising,
+    as_sampled,
+    generator_of,
+)
 from pushforward.models.family import Family, Items, Prepares
 from pushforward.models.generator import Generator
+from pushforward.models.latent import Latent, LatentItems
 from pushforward.training.checkpoint import (
     SUFFIX,
     Checkpoint,
@@ -95,19 +103,28 @@ class Run(Stored):
         """The generator as one of a denoiser. Raises UserError, naming `what` needs it, for other families."""
         return as_denoising(self.generator, what)
 
+    def sampled(self, what: str) -> DiffusionGenerator:
+        """The generator that samplers work on, of items or of their latents. Raises UserError for other families."""
+        return as_sampled(self.generator, what)
+
     def with_variance(self) -> Run:
         """The run whose generator knows Var[x_0 | x_t], which analytic samplers use.
 
         Estimated on the training data the first time, some seconds' work, and stored with the run for these weights.
         Raises UserError where it is not stored and the data cannot be read again.
         """
-        generator = self.denoising("an analytic sampler")
+        generator = self.sampled("an analytic sampler")
         if generator.variance is not None:
             return self
-        table = variances_on(generator.model, self.data().train)
+        whole, train = self.generator, self.data().train
+        items = LatentItems(whole.model, train) if isinstance(whole, LatentGenerator) else train
+        table = variances_on(generator.model, items)
         if self.path != self.checkpoint.path:  # what is stored in a checkpoint is listed in its manifest
             write_variances(self.path, weights_hash(self.checkpoint, self.weights), table)
-        return replace(self, generator=replace(generator, variance=table))
+        known = replace(generator, variance=table)
+        if isinstance(whole, LatentGenerator):
+            return replace(self, generator=replace(whole, inner=known))
+        return replace(self, generator=known)
 
 
 def _untold(run: Path | str) -> str:
@@ -181,10 +198,7 @@ def train(
     Raises what `training.loop.fit` raises.
     """
     if network is not None:
-        if not isinstance(config.model, DiffusionConfig):
-            raise UserError(f"a network of your own is for diffusion models; this is a {config.model.family} model")
-        section = CustomNetworkConfig(name=f"{type(network).__module__}.{type(network).__qualname__}")
-        config = config.model_copy(update={"model": config.model.model_copy(update={"network": section})})
+        config = config.model_copy(update={"model": _with_network(config.model, network)})
     config = resolve(config, data)
     model = build_model(config.model, data.format, network, config.training.seed, data.train)
     if start_from is not None:
@@ -196,15 +210,21 @@ def train(
     before = _hash_of_another_recipe(out, data)
     if before is not None:
         identity[_CONTENTS] = before
+    recipe = build_recipe(config.training, config.data)
     items: tuple[Items, Items] = data.train, data.validation
     if isinstance(model, Prepares):
         if not restart:
             _take_prepared(model, Path(out))
-        items = model.prepare(data.train, data.validation, config.training.seed)
+        if isinstance(model, Latent):
+            watching = first_stage_observers(observers)
+            make_ready(model, config, data, Path(out), description, observers=watching, restart=restart)
+        prepared = model.prepare(data.train, data.validation, config.training.seed)
+        # what is varied anew at every step cannot have been encoded before
+        items = items if isinstance(model, Latent) and recipe.augment is not None else prepared
     outcome = fit(
         model,
         *items,
-        build_recipe(config.training, config.data),
+        recipe,
         out,
         description,
         identity=identity,
@@ -212,6 +232,16 @@ def train(
         restart=restart,
     )
     return outcome if before is None else replace(outcome, notes=(_untold(out), *outcome.notes))
+
+
+def _with_network(model: ModelConfig, network: nn.Module) -> ModelConfig:
+    """The section of a model whose network is the user's own."""
+    section = CustomNetworkConfig(name=f"{type(network).__module__}.{type(network).__qualname__}")
+    if isinstance(model, LatentConfig) and isinstance(model.inner, DiffusionConfig):
+        return model.model_copy(update={"inner": model.inner.model_copy(update={"network": section})})
+    if not isinstance(model, DiffusionConfig):
+        raise UserError(f"a network of your own is for diffusion models; this is a {model.family} model")
+    return model.model_copy(update={"network": section})
 
 
 def _take_prepared(model: Family, out: Path) -> None:

@@ -62,6 +62,7 @@ class TrainingConfig(Section):
     preview_every: PositiveInt | None = None
     seed: NonNegativeInt = 0
     precision: Literal["fp32", "bf16"] = "fp32"
+    compile: bool = Field(False, description="networks compiled by torch.compile, for accelerators")
     device: str | None = None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,16 +19,21 @@ Values: TypeAlias = np.ndarray | LazyImages
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """What a model trains on: values float32 (B, *shape) in model units (int64 of texts), labels int64 (B,) or None."""
+    """What a model trains on: values float32 (B, *shape) in model units (int64 of texts), labels int64 (B,) or None.
+
+    `conditions` are what else is known of each item, by name, one entry per item.
+    """
 
     values: Tensor
     labels: Tensor | None = None
+    conditions: Mapping[str, Tensor] = field(default_factory=dict)
 
     def to(self, device: torch.device | str) -> Batch:
         return replace(
             self,
             values=self.values.to(device, non_blocking=True),
             labels=None if self.labels is None else self.labels.to(device, non_blocking=True),
+            conditions={name: value.to(device, non_blocking=True) for name, value in self.conditions.items()},
         )
 
     def __len__(self) -> int:

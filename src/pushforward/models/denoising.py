@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -18,9 +18,11 @@ from pushforward.models.card import Card
 from pushforward.models.discrete import Discrete
 from pushforward.models.family import Denoising, Family
 from pushforward.models.generator import Generator
+from pushforward.models.latent import Latent
 from pushforward.models.mixed import Mixed, MixedGenerator
 from pushforward.models.predictor import Predictor
 from pushforward.models.symbols import SymbolGenerator
+from pushforward.networks.conditions import NAMES
 from pushforward.numerics.random import Draws
 from pushforward.samplers.default import USUAL_EVALUATIONS, Sampling, default_sampler
 from pushforward.samplers.step import Observer
@@ -31,6 +33,8 @@ from pushforward.samplers.tuned import Tuned
 class DiffusionGenerator(Generator):
     """A model that is a Denoiser, in the user's form.
 
+    `conditions` are what it is told beside the class (`given`), one entry for all or entries that samples take in
+    turn; `held` names those that guidance keeps in both of its estimates, as an image to be enlarged usually is.
     `variance` is Var[x_0 | x_t] as estimated on its data, for the samplers that use it (Analytic-DPM); `tuned` are the
     samplers fitted to it, by evaluations.
     """
@@ -38,6 +42,16 @@ class DiffusionGenerator(Generator):
     model: Denoising
     variance: VarianceTable | None = None
     tuned: Mapping[int, Tuned] = field(default_factory=dict)
+    conditions: Mapping[str, Tensor] = field(default_factory=dict)
+    held: tuple[str, ...] = ()
+
+    def given(self, held: Sequence[str] = (), **conditions: Tensor) -> DiffusionGenerator:
+        """The generator with conditions bound, each (1 or N, …): sample i of a seed takes entry i modulo N.
+
+        Raises UserError for a condition that the model was not trained with.
+        """
+        self.model.denoiser().given(**conditions)
+        return replace(self, conditions={**self.conditions, **conditions}, held=(*self.held, *held))
 
     def check_way(self, steps: int | None, guidance: float, sampler: Sampling | None) -> None:
         if not math.isfinite(guidance):
@@ -59,7 +73,8 @@ class DiffusionGenerator(Generator):
         evaluations = USUAL_EVALUATIONS if steps is None else steps
         sampler = sampler or self.usual_sampler(evaluations, guidance)
         start = self.model.path.prior(draws.at("prior").normal(self.model.shape))
-        denoiser = self.conditioned(labels, guidance)
+        told = {name: value.to(draws.index.device)[draws.index % len(value)] for name, value in self.conditions.items()}
+        denoiser = self.conditioned(labels, guidance, told)
         if self.variance is not None:
             denoiser = WithVariance(denoiser, self.variance)
         return sampler.sample(denoiser, start, evaluations, draws, observe=observe)
@@ -70,16 +85,59 @@ class DiffusionGenerator(Generator):
             return self.tuned[steps].whole()
         return default_sampler(self.model.path, steps, self.model.prediction.sigma_data)
 
-    def conditioned(self, labels: Tensor | None, guidance: float = 1.0) -> Denoiser:
-        """The Denoiser for labels (B,), guided with weight w. Raises UserError where guidance has no condition."""
+    def conditioned(
+        self, labels: Tensor | None, guidance: float = 1.0, told: Mapping[str, Tensor] | None = None
+    ) -> Denoiser:
+        """The Denoiser for labels (B,) and conditions (B, …), guided with weight w away from all that are not `held`.
+
+        Raises UserError where guidance has no condition.
+        """
         device = self.model.device
         bound = self.model.conditioned(None if labels is None else labels.to(device))
+        if told:
+            bound = bound.given(**told)
         if guidance == 1.0:
             return bound
-        if labels is None:
+        if labels is None and not told:
             raise UserError("guidance needs a label to be guided to; this model has none or none was given")
-        nothing = torch.full_like(labels, self.model.num_classes).to(device)
-        return guided(bound, self.model.conditioned(nothing), guidance)
+        free = self.model.conditioned(
+            None if labels is None else torch.full_like(labels, self.model.num_classes).to(device)
+        )
+        if told:
+            keep = [name not in told or name in self.held for name in NAMES]
+            dropped = ~torch.tensor(keep, device=device).expand(len(next(iter(told.values()))), -1)
+            # the same names on both sides, so that the network is called once for the two
+            bound, free = bound.given(dropped=torch.zeros_like(dropped)), free.given(**told, dropped=dropped)
+        return guided(bound, free, guidance)
+
+
+@dataclass(frozen=True, eq=False)
+class LatentGenerator(Generator):
+    """A latent model in the user's form: drawn as its model of latents is (`inner`), and decoded."""
+
+    model: Latent
+    inner: Generator
+
+    def given(self, held: Sequence[str] = (), **conditions: Tensor) -> LatentGenerator:
+        """The generator with conditions bound; see `DiffusionGenerator.given`. Images are of the size of latents."""
+        if not isinstance(self.inner, DiffusionGenerator):
+            raise UserError("conditions beside the class are of denoisers; this model of latents is none")
+        return replace(self, inner=self.inner.given(held, **conditions))
+
+    def check_way(self, steps: int | None, guidance: float, sampler: Sampling | None) -> None:
+        self.inner.check_way(steps, guidance, sampler)
+
+    @torch.no_grad()
+    def draw(
+        self,
+        draws: Draws,
+        labels: Tensor | None,
+        steps: int | None = None,
+        guidance: float = 1.0,
+        sampler: Sampling | None = None,
+    ) -> Tensor:
+        self.model.eval()
+        return self.model.decode(self.inner.draw(draws, labels, steps, guidance, sampler))
 
 
 def generator_of(
@@ -88,6 +146,8 @@ def generator_of(
     """The generator of a model of any family; what was fitted to a denoiser goes with it."""
     if isinstance(model, Denoising):
         return DiffusionGenerator(model, form, variance, tuned or {})
+    if isinstance(model, Latent):
+        return LatentGenerator(model, form, generator_of(model.inner, form, variance, tuned))
     if isinstance(model, Discrete):
         return SymbolGenerator(model, form)
     if isinstance(model, Mixed):
@@ -97,9 +157,23 @@ def generator_of(
     return Generator(model, form)
 
 
+def sampled_denoiser(generator: Generator) -> DiffusionGenerator | None:
+    """The denoiser that samplers move: the model's own, or that of its latents; None where there is none."""
+    inner = generator.inner if isinstance(generator, LatentGenerator) else generator
+    return inner if isinstance(inner, DiffusionGenerator) else None
+
+
+def as_sampled(generator: Generator, what: str) -> DiffusionGenerator:
+    """`sampled_denoiser`. Raises UserError, naming `what` was asked for, where there is none."""
+    found = sampled_denoiser(generator)
+    return as_denoising(generator, what) if found is None else found
+
+
 def as_denoising(generator: Generator, what: str) -> DiffusionGenerator:
-    """The generator as one of a denoiser. Raises UserError, naming `what` was asked for, where it is none."""
+    """The generator as one of a denoiser of items. Raises UserError, naming `what` was asked for, where it is none."""
     if isinstance(generator, DiffusionGenerator):
         return generator
+    if isinstance(generator, LatentGenerator):
+        raise UserError(f"{what} works on denoisers of the items themselves; this model denoises their latents")
     kind = type(generator.model).__name__
     raise UserError(f"{what} works on denoisers, which diffusion models are; this is a {kind}")

@@ -137,6 +137,16 @@ class VAE(Family):
         """E[x | z]: (B, latent) to (B, *shape)."""
         return self.likelihood.mean(self._decoded(z, labels))
 
+    def raw_posterior(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The numbers of q(z | x) as `posterior` reads them: (B, posterior.outputs)."""
+        check_finite(x, "batch")
+        return self._encoded(x, labels)
+
+    def log_likelihood(self, x: Tensor, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """log p(x | z) in nats: (B,)."""
+        self.likelihood.check(x)
+        return self.likelihood.log_prob(x, self._decoded(z, labels))
+
     def reconstruct(self, x: Tensor, labels: Tensor | None = None, draws: Draws | None = None) -> Tensor:
         """What is left of x after it went through z: (B, *shape)."""
         return self.decode(self.encode(x, labels, draws), labels)

@@ -107,6 +107,14 @@ class VQAutoencoder(Family):
         """The codes of items, which need no labels: int64 (B, h, w)."""
         return self.quantiser(self._encoded(x)).codes
 
+    def vectors(self, x: Tensor) -> Tensor:
+        """The encoder's map of items before it is quantised: (B, d, h, w)."""
+        return self._encoded(x)
+
+    def decode_vectors(self, vectors: Tensor) -> Tensor:
+        """E[x | vectors of codes]: (B, d, h, w) to (B, *shape)."""
+        return self.likelihood.mean(self._decoded(vectors))
+
     def decode(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
         """E[x | codes], which need no labels: (B, *shape)."""
         return self.likelihood.mean(self._decoded(self.quantiser.vectors(codes)))

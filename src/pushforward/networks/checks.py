@@ -18,9 +18,12 @@ def require_positive(**numbers: int) -> None:
 def check_input(x: Tensor, time: Tensor, ndim: int, features: int, what: str) -> None:
     """Refuse inputs of another shape than the network was built for.
 
-    `ndim` is 4 for images (B, C, H, W), where `features` is C; 2 for vectors (B, D), where it is D.
+    `ndim` is 4 for images (B, C, H, W) and 3 for sequences (B, C, L), where `features` is C; 2 for vectors (B, D),
+    where it is D.
     """
-    expected = f"(batch, {features}, height, width)" if ndim == 4 else f"(batch, {features})"
+    expected = {4: f"(batch, {features}, height, width)", 3: f"(batch, {features}, length)"}.get(
+        ndim, f"(batch, {features})"
+    )
     if x.ndim != ndim or x.shape[1] != features:
         raise UserError(f"{what} was built for inputs of shape {expected}, but was given {tuple(x.shape)}.")
     if time.shape != x.shape[:1]:

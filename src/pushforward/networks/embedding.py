@@ -42,7 +42,8 @@ class Conditioning(nn.Module):
         self.outer = nn.Linear(width, width)
         self.label = None if num_classes is None else nn.Embedding(num_classes + 1, width)
 
-    def forward(self, time: Tensor, label: Tensor | None = None) -> Tensor:
+    def forward(self, time: Tensor, label: Tensor | None = None, extra: Tensor | None = None) -> Tensor:
+        """`extra` (B or 1, width) is what other conditions add."""
         features = self.fourier(time.to(self.inner.weight.dtype))
         h = self.outer(nn.functional.silu(self.inner(features)))
         if self.label is not None and self.num_classes is not None:
@@ -50,4 +51,6 @@ class Conditioning(nn.Module):
                 h = h + self.label.weight[self.num_classes]
             else:
                 h = h + self.label(label)
+        if extra is not None:
+            h = h + extra
         return nn.functional.silu(h)

@@ -25,6 +25,11 @@ def counted(draws: Draws) -> Iterator[None]:
         _current.reset(token)
 
 
+def current_draws() -> Draws | None:
+    """The draws of the innermost `counted` block, None outside."""
+    return _current.get()
+
+
 class Dropout(nn.Module):
     """x ↦ x · m / (1 − p), m ~ Bernoulli(1 − p) elementwise from the items' keys; the identity in evaluation mode.
 

@@ -24,7 +24,7 @@ from pushforward.metrics.evaluate import LEAST, evaluate_samples
 from pushforward.metrics.evaluation import Evaluation, Row
 from pushforward.metrics.sequences import evaluate_texts
 from pushforward.metrics.tables import Kinds, evaluate_table, target_of
-from pushforward.models.denoising import DiffusionGenerator
+from pushforward.models.denoising import sampled_denoiser
 from pushforward.models.family import Family
 from pushforward.models.generator import Generator
 from pushforward.numerics.random import Draws, key, permutation
@@ -151,7 +151,8 @@ def evaluate_generator(
     """
     n = n or min(1000, max(100, len(data.train) // 2))
     labels = training_labels(generator, data.train, n, seed)
-    network = generator.model.network if isinstance(generator, DiffusionGenerator) else None
+    moved = sampled_denoiser(generator)
+    network = None if moved is None else moved.model.network
     if steps is None and network is not None:
         steps = USUAL_EVALUATIONS
     with EvaluationCounter(network or nn.Identity()) as counter:

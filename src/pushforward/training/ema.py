@@ -59,11 +59,14 @@ def name_of(length: float) -> str:
 
 
 def full_state(model: nn.Module, average: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-    """A model's state with its parameters replaced by an average, buffers as they are; tied weights keep both names."""
+    """A model's state with its trained parameters replaced by an average; tied weights keep both names.
+
+    Buffers, and parameters that are not trained and so have no average, are as they are.
+    """
     names = {id(p): name for name, p in model.named_parameters()}
     state = model.state_dict(keep_vars=True)
     if average is not None:
-        state = {k: average[names[id(v)]] if id(v) in names else v for k, v in state.items()}
+        state = {k: average.get(names.get(id(v), ""), v) for k, v in state.items()}
     return {k: v.detach() for k, v in state.items()}
 
 

@@ -50,6 +50,7 @@ class Recipe:
         seed: of all randomness of the training.
         device: where to train, e.g. "cpu" or "cuda:1"; None: the fastest there is.
         augment: a random change of each training batch, or None.
+        compile: have the networks compiled by torch.compile; the first steps take a minute longer.
         deterministic: prefer kernels whose results repeat to the bit (within the training, nowhere else).
     """
 
@@ -77,6 +78,7 @@ class Recipe:
     device: str | None = None
     augment: Augment | None = None
     deterministic: bool = True
+    compile: bool = False
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.minutes is None):

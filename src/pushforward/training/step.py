@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pushforward.errors import UserError
 from pushforward.numerics.dropout import counted, number_dropouts, uncounted_dropout
 from pushforward.numerics.random import Draws, key, keys
+from pushforward.training.compilation import as_written, compile_networks
 from pushforward.training.ema import PowerAverage
 from pushforward.training.hooks import Measured, Scheduled, Validated
 from pushforward.training.order import Order, chunks
@@ -117,6 +118,7 @@ class Stepper:
         self.parts = chunks(recipe.batch_size, place.world, place.rank, recipe.accumulate)
         number_dropouts(model)
         trained = _trained(model)
+        self._compiled = compile_networks(model) if recipe.compile else []
         self.objectives: list[Objective] = []
         for name, parameters in trained.items():
             _train_only(trained, name)
@@ -138,7 +140,8 @@ class Stepper:
             return cast(Trainable, self.model).loss(name, batch, draws.at(name)).float()
 
     def release(self) -> None:
-        """Let gradients reach every trained parameter again."""
+        """Let gradients reach every trained parameter again, and leave networks as they were."""
+        as_written(self._compiled)
         for name in self._trained:
             for p in self._trained[name].values():
                 p.requires_grad_(True)

@@ -8,10 +8,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pushforward.data.dataset import Split
 from pushforward.denoisers.variance import VarianceTable, estimate_variances, squared_error
 from pushforward.errors import UserError
-from pushforward.models.family import Denoising
+from pushforward.models.family import Denoising, Items
 from pushforward.numerics.random import Draws, key, permutation
 from pushforward.paths.grids import UniformLogSNR
 from pushforward.training import storage
@@ -42,7 +41,7 @@ def write_variances(run: Path, weights: str, table: VarianceTable) -> bool:
     return True
 
 
-def variances_on(model: Denoising, split: Split, seed: int = 0) -> VarianceTable:
+def variances_on(model: Denoising, split: Items, seed: int = 0) -> VarianceTable:
     """The mean squared error of E[x_0 | x_t] on items of a split, as Var[x_0 | x_t], at levels uniform in log-SNR.
 
     For an exact model that is the variance; for a trained one it is what makes an ancestral step of its mean optimal.

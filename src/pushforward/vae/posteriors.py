@@ -117,6 +117,10 @@ class Diagonal:
     def centre(self, raw: Tensor) -> Tensor:
         return self._read(raw)[0]
 
+    def deviation(self, raw: Tensor) -> Tensor:
+        """σ: (B, latent)."""
+        return self._read(raw)[1].exp()
+
     def divergence(self, raw: Tensor) -> Tensor:
         """½(μ² + σ² − 1) − log σ of each coordinate."""
         mean, s = self._read(raw)

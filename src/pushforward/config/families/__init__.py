@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import ModuleType
 
 from torch import nn
 
-from pushforward.config.families import card, diffusion, discrete, energy, flow, gan, mixed, vae
+from pushforward.config.families import card, diffusion, discrete, energy, flow, gan, latent, mixed, vae
 from pushforward.config.family_schema import (
     CardConfig,
     DiffusionConfig,
@@ -14,6 +15,7 @@ from pushforward.config.family_schema import (
     EnergyConfig,
     FlowConfig,
     GANConfig,
+    LatentConfig,
     MixedConfig,
     ModelConfig,
     VAEConfig,
@@ -24,6 +26,18 @@ from pushforward.data.format import Format, Kind
 from pushforward.errors import UserError
 from pushforward.models.family import Family
 
+_MODULES: dict[type, ModuleType] = {
+    DiscreteConfig: discrete,
+    MixedConfig: mixed,
+    CardConfig: card,
+    DiffusionConfig: diffusion,
+    VAEConfig: vae,
+    FlowConfig: flow,
+    GANConfig: gan,
+    EnergyConfig: energy,
+    LatentConfig: latent,
+}
+
 
 def resolve(config: ModelConfig, data: Dataset) -> ModelConfig:
     """The section with everything filled in that depends on the data."""
@@ -32,29 +46,13 @@ def resolve(config: ModelConfig, data: Dataset) -> ModelConfig:
             f"a target was named, and a {config.family} model predicts none: give --family card, or leave it out"
         )
     _check_kind(config, data)
-    match config:
-        case DiscreteConfig():
-            return discrete.resolve(config, data)
-        case MixedConfig():
-            return mixed.resolve(config, data)
-        case CardConfig():
-            return card.resolve(config, data)
-        case DiffusionConfig():
-            return diffusion.resolve(config, data)
-        case VAEConfig():
-            return vae.resolve(config, data)
-        case FlowConfig():
-            return flow.resolve(config, data)
-        case GANConfig():
-            return gan.resolve(config, data)
-        case EnergyConfig():
-            return energy.resolve(config, data)
+    resolved: ModelConfig = _MODULES[type(config)].resolve(config, data)
+    return resolved
 
 
 def build(config: ModelConfig, form: Format, classes: int, network: nn.Module | None, items: Split | None) -> Family:
     """The model of a resolved section; see `build.build_model`."""
-    if network is not None and not isinstance(config, DiffusionConfig):
-        raise UserError(f"a network of your own is for diffusion models; this is a {config.family} model")
+    _check_network(config, network)
     match config:
         case DiscreteConfig():
             return discrete.build(config, form, classes)
@@ -72,6 +70,8 @@ def build(config: ModelConfig, form: Format, classes: int, network: nn.Module | 
             return gan.build(config, form, classes)
         case EnergyConfig():
             return energy.build(config, form, classes)
+        case LatentConfig():
+            return latent.build(config, form, classes, network)
 
 
 def learning_rate(config: ModelConfig, shape: Sequence[int]) -> float:
@@ -86,23 +86,13 @@ def learning_rate(config: ModelConfig, shape: Sequence[int]) -> float:
 
 def describe(config: ModelConfig) -> str:
     """What is worth knowing of a resolved section, in a few words."""
-    match config:
-        case DiscreteConfig():
-            return discrete.describe(config)
-        case MixedConfig():
-            return mixed.describe(config)
-        case CardConfig():
-            return card.describe(config)
-        case DiffusionConfig():
-            return diffusion.describe(config)
-        case VAEConfig():
-            return vae.describe(config)
-        case FlowConfig():
-            return flow.describe(config)
-        case GANConfig():
-            return gan.describe(config)
-        case EnergyConfig():
-            return energy.describe(config)
+    told: str = _MODULES[type(config)].describe(config)
+    return told
+
+
+def _check_network(config: ModelConfig, network: nn.Module | None) -> None:
+    if network is not None and not isinstance(config, DiffusionConfig | LatentConfig):
+        raise UserError(f"a network of your own is for diffusion models; this is a {config.family} model")
 
 
 def _check_kind(config: ModelConfig, data: Dataset) -> None:

@@ -73,12 +73,16 @@ _MEASURED = 10_000
 
 def resolve(config: DiffusionConfig, data: Dataset) -> DiffusionConfig:
     """With network and σ_data filled in."""
+    return resolve_for(config, data.shape, config.sigma_data or measure_sigma(data.train))
+
+
+def resolve_for(config: DiffusionConfig, shape: Sequence[int], sigma: float) -> DiffusionConfig:
+    """With the network for items of a shape filled in, and their deviation where none is given."""
     network = config.network
     if isinstance(network, AutoNetworkConfig):
-        network = _network_for(data.shape, network)
-    _check_network(network, data.shape)
-    sigma = config.sigma_data or measure_sigma(data.train)
-    return config.model_copy(update={"network": network, "sigma_data": sigma})
+        network = _network_for(shape, network)
+    _check_network(network, shape)
+    return config.model_copy(update={"network": network, "sigma_data": config.sigma_data or sigma})
 
 
 def build(config: DiffusionConfig, form: Format, classes: int, network: nn.Module | None) -> Diffusion:

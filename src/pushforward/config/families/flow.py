@@ -11,9 +11,14 @@ from pushforward.models.flow import FlowModel, flow_model
 
 def resolve(config: FlowConfig, data: Dataset) -> FlowConfig:
     """With sizes filled in. Raises UserError for settings that these data have no use for."""
-    images = data.format.kind is Kind.IMAGE
+    return resolve_for(config, data.format)
+
+
+def resolve_for(config: FlowConfig, form: Format) -> FlowConfig:
+    """As `resolve`, for items of a form."""
+    images = form.kind is Kind.IMAGE
     if config.levels is not None and not images:
-        raise UserError(f"model.levels halves images, and the items here have the shape {data.shape}: leave it out")
+        raise UserError(f"model.levels halves images, and the items here have the shape {form.shape}: leave it out")
     width = config.width or (64 if images else 128)
     return config.model_copy(update={"width": width, "layers": config.layers or (4 if images else 5)})
 

@@ -16,9 +16,8 @@ from pushforward.inverse.steps.anew import AnewAbove
 from pushforward.inverse.steps.measured import Measured
 from pushforward.inverse.steps.moves import grid_for
 from pushforward.inverse.steps.projection import MODELLED, ProjectedStep, Projection, Published
-from pushforward.numerics.broadcast import Scalar
 from pushforward.numerics.random import Draws
-from pushforward.paths.gaussian import GaussianPath, Level
+from pushforward.paths.below import Below
 from pushforward.paths.grids import Grid, Uniform
 from pushforward.paths.processes import VP
 from pushforward.samplers.ancestral import DDPM
@@ -44,22 +43,6 @@ class Ridge:
         like = measured.operator.adjoint(torch.zeros_like(measured.y))
         flat = torch.full_like(like, self.centre)
         return flat + measured.gain(measured.residual(flat), self.deviation**2, measured.variance)
-
-
-class Below(GaussianPath):
-    """A path up to an earlier time."""
-
-    def __init__(self, path: GaussianPath, t_max: float) -> None:
-        self.path, self.t_min, self.t_max = path, path.t_min, t_max
-
-    def scales(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        return self.path.scales(t)
-
-    def time(self, log_ratio: Tensor) -> Tensor:
-        return self.path.time(log_ratio).clamp(self.t_min, self.t_max)
-
-    def level(self, t: Scalar | Level) -> Level:
-        return self.path.level(t)
 
 
 @dataclass(frozen=True)
