@@ -35,7 +35,7 @@ class PCA(nn.Module):
             raise UserError(
                 f"items of {self.dim} numbers have 1 to {self.dim} principal components; {components} were asked for"
             )
-        self.latent_shape = (components,)
+        self.latent_shape: tuple[int, ...] = (components,)
         self.register_buffer("mean", torch.zeros(self.dim))
         self.register_buffer("basis", torch.zeros(self.dim, components))
         self.register_buffer("rest", torch.ones(()))

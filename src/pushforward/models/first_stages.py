@@ -23,7 +23,8 @@ class OfVAE(nn.Module):
                 "a first stage is told no classes, and this autoencoder was trained with them: train it with "
                 "model.conditional=false; the latent model learns the classes"
             )
-        self.vae, self.shape, self.latent_shape = vae, vae.shape, (vae.posterior.latent,)
+        self.vae, self.shape = vae, vae.shape
+        self.latent_shape: tuple[int, ...] = (vae.posterior.latent,)
 
     def code(self, x: Tensor) -> Code:
         return Code(self.vae.encode(x))
@@ -57,7 +58,8 @@ class OfVQ(nn.Module):
 
     def __init__(self, vq: VQAutoencoder) -> None:
         super().__init__()
-        self.vq, self.shape, self.latent_shape = vq, vq.shape, (vq.quantiser.dim, *vq.grid)
+        self.vq, self.shape = vq, vq.shape
+        self.latent_shape: tuple[int, ...] = (vq.quantiser.dim, *vq.grid)
 
     def code(self, x: Tensor) -> Code:
         return Code(self.vq.vectors(x))

@@ -36,7 +36,8 @@ class PlaceAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = self.norm(x).flatten(2).transpose(1, 2)
-        mixed = attend(*self.project(tokens).chunk(3, 2), self.heads)
+        q, k, v = self.project(tokens).chunk(3, 2)
+        mixed = attend(q, k, v, self.heads)
         return x + self.output(mixed).transpose(1, 2).reshape(x.shape)
 
 

@@ -44,8 +44,8 @@ class DiTBlock(nn.Module):
 
     def forward(self, h: Tensor, embedding: Tensor, tokens: Tensor | None = None, seen: Tensor | None = None) -> Tensor:
         scale, shift, gate, scale2, shift2, gate2 = self.film(embedding)[:, None].chunk(6, -1)
-        mixed = attend(*self.project(torch.addcmul(shift, norm(h), 1 + scale)).chunk(3, 2), self.heads)
-        h = h + gate * self.dropout(self.mix(mixed))
+        q, k, v = self.project(torch.addcmul(shift, norm(h), 1 + scale)).chunk(3, 2)
+        h = h + gate * self.dropout(self.mix(attend(q, k, v, self.heads)))
         if self.cross is not None and tokens is not None:
             h = h + self.cross(norm(h), tokens, seen)
         inner = functional.gelu(self.inner(torch.addcmul(shift2, norm(h), 1 + scale2)), approximate="tanh")

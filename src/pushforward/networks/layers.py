@@ -8,7 +8,7 @@ from torch import nn
 
 from pushforward.numerics.dropout import Dropout
 
-M = TypeVar("M", nn.Conv2d, nn.Linear)
+M = TypeVar("M", bound=nn.Conv1d | nn.Conv2d | nn.Linear)
 
 
 def dropout_layer(p: float) -> nn.Module:

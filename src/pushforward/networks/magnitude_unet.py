@@ -130,6 +130,10 @@ class MagnitudeUNet(nn.Module):
         self.gain = nn.Parameter(torch.zeros(()))
         number_dropouts(self)
 
+    @staticmethod
+    def _stages(stages: nn.ModuleList) -> list[list[nn.Module]]:
+        return [list(stage.children()) for stage in stages]
+
     def forward(self, x: Tensor, time: Tensor, label: Tensor | None = None) -> Tensor:
         check_input(x, time, 4, self.channels, "MagnitudeUNet")
         check_label(label, len(x), self.num_classes)
@@ -137,12 +141,12 @@ class MagnitudeUNet(nn.Module):
         h = self.input(torch.cat((x, torch.ones_like(x[:, :1])), 1))  # a channel of ones in the place of biases
         h = h.contiguous(memory_format=torch.channels_last)
         skips = [h]
-        for level, stage in enumerate(self.down):
+        for level, stage in enumerate(self._stages(self.down)):
             h = functional.avg_pool2d(h, 2, ceil_mode=True) if level else h
             for block in stage:
                 h = recomputed(self.recompute, block, h, embedding)
                 skips.append(h)
-        for stage in self.up:
+        for stage in self._stages(self.up):
             for block in stage:
                 skip = skips.pop()
                 if skip.shape[-2:] != h.shape[-2:]:
