@@ -257,6 +257,11 @@ def test_numbers_outside_a_domain_are_refused_where_they_are(bijection, wrong):
     [
         (lambda: Dense(torch.ones(2, 3)), r"square matrix; got one of shape \(2, 3\)"),
         (lambda: Dense(torch.ones(2, 2)), "invertible"),
+        (lambda: Dense(torch.eye(2, dtype=torch.int64)), "real numbers; got one of torch.int64"),
+        (lambda: Spline(bound=float("inf")), "finite"),
+        (lambda: Affine(bound=float("inf")), "finite"),
+        (lambda: Exponential(float("nan")), "begins at a finite number; got nan"),
+        (lambda: Softplus(float("inf")), "begins at a finite number; got inf"),
         (lambda: LU(3, torch.ones(2, 3)), "square matrix"),
         (lambda: LU(2, torch.zeros(2, 2)), "invertible"),
         (lambda: LU(0), "features=0"),
@@ -281,6 +286,20 @@ def test_what_cannot_be_built_is_refused_in_one_sentence(make, sentence):
     with pytest.raises(UserError, match=sentence) as error:
         make()
     assert "\n" not in str(error.value)
+
+
+SIZED = [name for name in CASES if name not in ("reverse", "scale", "empty-chain", *BOUNDED)]
+
+
+@pytest.mark.parametrize("built", [1, 2, 3])
+@pytest.mark.parametrize("name", SIZED)
+def test_items_of_another_size_are_refused_and_never_broadcast(name, built):
+    torch.manual_seed(0)
+    layer = stirred(CASES[name](built, 0), torch.float64)
+    for x in (numbers(1, 4, 5), numbers(1, 4, built + 1)):
+        for way in (layer.forward, layer.inverse):
+            with pytest.raises(UserError, match="it was given"):
+                way(x)
 
 
 def test_orthogonal_layers_are_orthogonal():

@@ -24,6 +24,7 @@ from pushforward.flows import (
     coupling_nsf,
     glow,
     iaf,
+    image_flow,
     maf,
     nice,
     nsf,
@@ -217,8 +218,23 @@ def test_mistakes_get_one_sentence(build):
         build(3, 1, (4,), base=StandardGaussian((2,)))
     with pytest.raises(UserError, match="3 features"):
         flow.log_prob(torch.zeros(4, 2))
+    with pytest.raises(UserError, match=r"one sample per row.*shape \(3,\)"):
+        flow.log_prob(torch.zeros(3))
+    with pytest.raises(UserError, match=r"batch of floats.*torch.int64"):
+        flow.log_prob(torch.zeros(4, 3, dtype=torch.int64))
+    with pytest.raises(UserError, match=r"computes in torch.float32, and the input is torch.float64"):
+        flow.log_prob(torch.zeros(4, 3, dtype=F64))
+    with pytest.raises(UserError, match="it was given"):
+        flow.log_prob(torch.zeros(4, 3, 1))
     with pytest.raises(UserError, match="condition"):
         build(3, 1, (4,), 2).log_prob(torch.zeros(4, 3))
+
+
+@pytest.mark.parametrize("name", list(bases(2)))
+def test_a_base_of_another_size_is_refused_and_never_broadcast(name):
+    flow = Flow(bases(1)[name], Chain()).to(F64)
+    with pytest.raises(UserError, match=r"items of shape \(2,\), and the base density is of shape \(1,\)"):
+        flow.log_prob(torch.zeros(4, 2, dtype=F64))
 
 
 def test_large_numbers_are_not_taken_for_infinite_ones():
@@ -234,6 +250,11 @@ def test_large_numbers_are_not_taken_for_infinite_ones():
         (lambda: Gaussian(torch.zeros(2), torch.tensor([1.0, 0.0])), "must be positive"),
         (lambda: Student(torch.zeros(2), torch.ones(2), 0.0), "degrees of freedom"),
         (lambda: Uniform(torch.ones(2), torch.ones(2)), "low < high"),
+        (lambda: Uniform(torch.zeros(1), torch.full((1,), math.inf)), "finite"),
+        (lambda: Gaussian(torch.full((2,), math.nan), torch.ones(2)), "location"),
+        (lambda: Student(torch.zeros(2), torch.ones(2), math.inf), "finite"),
+        (lambda: glow((1, 8, 8), steps=0), "steps=0"),
+        (lambda: image_flow((3,)), r"channels, height, width\); got \(3,\)"),
         (lambda: Mixture(torch.zeros(3, 2), torch.ones(3, 2), torch.ones(2)), "3 components"),
         (lambda: glow((1, 6, 8), levels=2), "can be halved 1 times, not 2"),
         (lambda: glow((8, 8)), "images"),

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from pushforward.errors import UserError
-from pushforward.flows import AdaptiveFlow, Chain, Flow, Ode, Scale, StandardGaussian, VelocityMLP, log_abs_det
+from pushforward.flows import AdaptiveFlow, Chain, Flow, Inverse, Ode, Scale, StandardGaussian, VelocityMLP, log_abs_det
 from pushforward.flows.neural_ode import runge_kutta, traced
 from pushforward.numerics.ode import Adaptive, Rms
 from pushforward.numerics.random import Draws, key, normal
@@ -167,6 +167,14 @@ def test_in_a_chain_each_part_is_told():
     estimated, exact = chain.drawn(draws).forward(x)[1], chain(x)[1]
     assert not torch.allclose(estimated, exact, atol=1e-6)
     assert torch.allclose(chain.drawn(draws).forward(x)[0], chain(x)[0])
+
+
+def test_turned_round_it_is_told_too():
+    ode, x, draws = layer(2), numbers(5, 6, 2), Draws.of(0, range(6))
+    there, back = ode.drawn(draws).inverse(x), Inverse(ode).drawn(draws).forward(x)
+    assert torch.equal(there[0], back[0]) and torch.equal(there[1], back[1])
+    plain = Inverse(Scale(2.0))
+    assert plain.drawn(draws) is plain
 
 
 def test_a_velocity_that_does_not_depend_on_x_only_shifts():

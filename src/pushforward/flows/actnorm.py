@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from pushforward.errors import UserError
 from pushforward.flows.bijection import Layer
 from pushforward.networks.checks import require_positive
+from pushforward.networks.made import check_features
 
 
 class ActNorm(Layer):
@@ -30,6 +31,7 @@ class ActNorm(Layer):
     @torch.no_grad()
     def initialise(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Set scale and shift so that every feature of this batch comes out with mean 0 and variance 1."""
+        check_features(x.shape[1], len(self.bias))
         values = x.transpose(0, 1).flatten(1)
         mean = values.mean(1)
         deviation = (values - mean[:, None]).square().mean(1).sqrt()
@@ -45,6 +47,7 @@ class ActNorm(Layer):
         return self(x)[0]
 
     def _shaped(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        check_features(x.shape[1], len(self.bias))
         shape = (-1, *[1] * (x.ndim - 2))
         return self.log_scale.reshape(shape), self.bias.reshape(shape)
 

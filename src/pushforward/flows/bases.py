@@ -46,8 +46,10 @@ class _Placed(nn.Module):
     def __init__(self, location: Tensor, scale: Tensor, *, learned: bool) -> None:
         super().__init__()
         _checked(location.shape)
-        if not bool((scale > 0).all()):
-            raise UserError(f"Scales of a base density must be positive; got {scale.min().item():g}.")
+        if not bool(((scale > 0) & scale.isfinite()).all()):
+            raise UserError(f"Scales of a base density must be positive and finite; got {scale.min().item():g}.")
+        if not bool(location.isfinite().all()):
+            raise UserError("The location of a base density must be finite, and one of its numbers is not.")
         for name, value in (("location", location), ("log_scale", scale.log())):
             if learned:
                 self.register_parameter(name, nn.Parameter(value.clone()))
@@ -103,8 +105,8 @@ class Student(_Placed):
 
     def __init__(self, location: Tensor, scale: Tensor, df: float, *, learned: bool = False) -> None:
         super().__init__(location, scale.expand_as(location), learned=learned)
-        if not df > 0:
-            raise UserError(f"The degrees of freedom of a Student t must be positive; got {df}.")
+        if not 0 < df < math.inf:
+            raise UserError(f"The degrees of freedom of a Student t must be positive and finite; got {df}.")
         log_df = torch.tensor(math.log(df), dtype=location.dtype)
         if learned:
             self.register_parameter("log_df", nn.Parameter(log_df))
@@ -138,8 +140,8 @@ class Uniform(nn.Module):
     def __init__(self, low: Tensor, high: Tensor) -> None:
         super().__init__()
         _checked(low.shape)
-        if low.shape != high.shape or not bool((low < high).all()):
-            raise UserError("A uniform base needs low < high in every feature, both of one shape.")
+        if low.shape != high.shape or not bool(((low < high) & (high - low).isfinite()).all()):
+            raise UserError("A uniform base needs low < high in every feature, both finite and of one shape.")
         self.register_buffer("low", low.clone())
         self.register_buffer("high", high.clone())
 

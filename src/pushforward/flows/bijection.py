@@ -87,6 +87,10 @@ class Inverse(Layer):
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self.bijection.given(context).forward(y)
 
+    def drawn(self, draws: Draws) -> Bijection:
+        part = self.bijection.drawn(draws)
+        return self if part is self.bijection else Inverse(part)
+
 
 class Chain(Layer):
     """One bijection after the other: the log-determinants add up."""

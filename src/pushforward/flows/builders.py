@@ -134,6 +134,8 @@ def glow(
 
     Call `Flow.initialise` on a batch before training. Pixels must be continuous: dequantised, on the whole line.
     """
+    if steps < 1:
+        raise UserError(f"A flow of images needs at least one step at each level; got steps={steps}.")
     bijections, leaving = [], []
     for channels, _, _ in scales(shape, levels):
         half = channels // 2
@@ -178,6 +180,8 @@ def image_flow(
 
 def halvings(shape: Sequence[int], most: int = 3) -> int:
     """How often both sides of images (C, H, W) can be halved, at most `most` times, down to 2 pixels."""
+    if len(shape) != 3:
+        raise UserError(f"A flow of images needs a shape (channels, height, width); got {tuple(shape)}.")
     _, height, width = shape
     return next(
         i

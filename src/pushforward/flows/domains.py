@@ -71,6 +71,9 @@ class Softplus(Bijection):
 
     low: float = 0.0
 
+    def __post_init__(self) -> None:
+        _check_end(self.low)
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         # −log σ(−x): unlike torch's softplus, exact for large x.
         return self.low - functional.logsigmoid(-x), sum_per_sample(functional.logsigmoid(x))
@@ -87,6 +90,9 @@ class Exponential(Bijection):
     """y = low + eˣ: the whole line to (low, ∞). The inverse refuses numbers ≤ low."""
 
     low: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_end(self.low)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.low + x.exp(), sum_per_sample(x)
@@ -124,6 +130,11 @@ class Simplex(Bijection):
         first = y[:, :-1]
         x = first.log() - rest.log() + _offsets(first)
         return x, -self.forward(x)[1]
+
+
+def _check_end(low: float) -> None:
+    if not math.isfinite(low):
+        raise UserError(f"A half-line begins at a finite number; got {low}.")
 
 
 def _offsets(x: Tensor) -> Tensor:

@@ -96,12 +96,12 @@ class Autoregressive(Layer):
         self.rule, self.net = rule, net
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        columns = x.T
+        columns = x.transpose(0, 1)
         y, log_slopes = self.rule.forward(columns, self.net(columns, context))
         return y.T, log_slopes.sum(0)
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        columns = y.T
+        columns = y.transpose(0, 1)
         log_slopes: list[Tensor] = []
 
         def step(i: int, parameters: Tensor) -> Tensor:
@@ -113,5 +113,5 @@ class Autoregressive(Layer):
         return x.T, torch.stack(log_slopes).sum(0)
 
     def pull(self, y: Tensor, context: Tensor | None = None) -> Tensor:
-        columns = y.T
+        columns = y.transpose(0, 1)
         return self.net.unroll(columns, lambda i, parameters: self.rule.pull(columns[i], parameters), context).T

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pushforward.flows.bases import Base
 from pushforward.flows.bijection import Bijection, Layer
-from pushforward.flows.checks import check_finite
+from pushforward.flows.checks import check_base, check_batch, check_finite
 from pushforward.numerics.random import Draws
 
 
@@ -35,12 +35,14 @@ class Flow(nn.Module):
         return Flow(self.base, self.bijection.given(context))
 
     def log_prob(self, x: Tensor, context: Tensor | None = None, draws: Draws | None = None) -> Tensor:
-        """Log-densities in nats: (B, …) -> (B,). Raises UserError for numbers that are not finite.
+        """Log-densities in nats: (B, …) -> (B,). Raises UserError for what is no batch of finite numbers.
 
         With `draws` a log-determinant that is dear is estimated without bias (`Ode`); all others are exact anyway.
         """
+        check_batch(x, self)
         check_finite(x, "input")
         z, log_det = self._given(context, draws).forward(x)
+        check_base(z, self.base.shape)
         return self.base.log_prob(z) + log_det
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -62,6 +64,7 @@ class Flow(nn.Module):
 
         What is set is stored with the parameters. Nothing calls this silently.
         """
+        check_batch(x, self)
         check_finite(x, "input")
         if isinstance(self.bijection, Layer):
             self.bijection.initialise(x, context)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pushforward.errors import UserError
 from pushforward.flows.bijection import Layer
 from pushforward.networks.checks import require_positive
+from pushforward.networks.made import check_features
 
 
 def _places(x: Tensor) -> int:
@@ -39,9 +40,11 @@ class Permutation(Layer):
         self.register_buffer("back", torch.argsort(self.order), persistent=False)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        check_features(x.shape[1], len(self.order))
         return _taken(x, self.order), x.new_zeros(len(x))
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        check_features(y.shape[1], len(self.back))
         return _taken(y, self.back), y.new_zeros(len(y))
 
 
@@ -82,10 +85,12 @@ class _Matrix(Layer):
         """W⁻¹ y for columns (features, n)."""
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        check_features(x.shape[1], self.features)
         y = apply_matrix(self.matrix(), x) + self._bias(x)
         return y, (_places(x) * self.log_det()).expand(len(x))
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        check_features(y.shape[1], self.features)
         columns = (y - self._bias(y)).transpose(0, 1)
         x = self.solved(columns.flatten(1)).view(columns.shape).transpose(0, 1)
         return x, (-_places(y) * self.log_det()).expand(len(y))
@@ -97,7 +102,7 @@ class _Matrix(Layer):
 class Dense(_Matrix):
     """Any invertible matrix (features, features), given; its determinant costs d³ each time.
 
-    Raises UserError for a matrix that is not square, not finite or singular.
+    Raises UserError for a matrix that is not of real numbers, not square, not finite or singular.
     """
 
     def __init__(self, weight: Tensor) -> None:
@@ -106,6 +111,8 @@ class Dense(_Matrix):
                 f"A linear bijection needs a square matrix; got one of shape {tuple(weight.shape)}, "
                 "which has no inverse."
             )
+        if not weight.is_floating_point():
+            raise UserError(f"A linear bijection needs a matrix of real numbers; got one of {weight.dtype}.")
         super().__init__(len(weight))
         if not bool(torch.isfinite(torch.linalg.slogdet(weight.double())[1])):
             raise UserError("A linear bijection needs an invertible matrix; the one given has determinant 0 or nan.")

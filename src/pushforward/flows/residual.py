@@ -16,6 +16,7 @@ from pushforward.flows.bijection import Layer
 from pushforward.flows.linear import householder
 from pushforward.flows.roots import tanh_root
 from pushforward.networks.checks import require_positive
+from pushforward.networks.made import check_features
 
 
 class Moved(nn.Module):
@@ -52,12 +53,14 @@ class Sylvester(Layer):
         self.bias = Moved(units, context)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        check_features(x.shape[1], self.directions.shape[1])
         basis, outer, inner = self._matrices()
         bent = torch.tanh(x @ basis @ inner.T + self.bias(context))
         slope = outer.diagonal() * inner.diagonal() * (1 - bent * bent)
         return x + bent @ outer.T @ basis.T, torch.log1p(slope).sum(1)
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        check_features(y.shape[1], self.directions.shape[1])
         basis, outer, inner = self._matrices()
         z = y @ basis
         bias = self.bias(context).expand(len(y), -1)
@@ -96,11 +99,13 @@ class Planar(Layer):
         self.bias = Moved(1, context)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        check_features(x.shape[1], len(self.normal))
         push, reach = self._push()
         bent = torch.tanh(x @ self.normal + self.bias(context)[:, 0])
         return x + bent[:, None] * push, torch.log1p(reach * (1 - bent * bent))
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        check_features(y.shape[1], len(self.normal))
         push, reach = self._push()
         bias = self.bias(context)[:, 0].expand(len(y))
         along = tanh_root(y @ self.normal, reach, torch.ones_like(reach), bias)
@@ -126,6 +131,7 @@ class Radial(Layer):
         self.centre = Moved(features, context)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        check_features(x.shape[1], self.features)
         centre = self.centre(context)
         away = x - centre
         alpha, beta = self._scales()
@@ -133,6 +139,7 @@ class Radial(Layer):
         return x + (beta / (alpha + radius))[:, None] * away, self._log_det(radius)
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        check_features(y.shape[1], self.features)
         centre = self.centre(context)
         away = y - centre
         alpha, beta = self._scales()

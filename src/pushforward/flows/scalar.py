@@ -6,6 +6,7 @@ one parameter of all elements is an operation on one piece of memory.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -55,8 +56,8 @@ class Affine:
     count: int = 2
 
     def __post_init__(self) -> None:
-        if not self.bound > 0:
-            raise UserError(f"The bound of a log-scale must be positive; got {self.bound}.")
+        if not 0 < self.bound < math.inf:
+            raise UserError(f"The bound of a log-scale must be positive and finite; got {self.bound}.")
 
     def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         shift, raw = parameters.unbind(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -32,8 +33,8 @@ class Spline:
     def __post_init__(self) -> None:
         if self.bins < 2:
             raise UserError(f"A spline needs at least 2 bins; got {self.bins}.")
-        if not self.bound > 0:
-            raise UserError(f"The interval of a spline is [−bound, bound] with bound > 0; got {self.bound}.")
+        if not 0 < self.bound < math.inf:
+            raise UserError(f"The interval of a spline is [−bound, bound] with bound > 0, finite; got {self.bound}.")
         if not 0 < self.smallest * self.bins < 1:
             raise UserError(f"{self.bins} bins of at least {self.smallest} of the interval each do not fit into it.")
 

@@ -59,6 +59,14 @@ def check_features(given: int, expected: int) -> None:
         raise UserError(f"This flow was built for {expected} features at this place; it was given {given}.")
 
 
+def check_columns(x: Tensor, expected: int) -> None:
+    """Refuse what is no matrix of that many features (d, B)."""
+    if x.ndim != 2:
+        shape = tuple(x.transpose(0, 1).shape) if x.ndim > 1 else tuple(x.shape)
+        raise UserError(f"This flow takes vectors (B, features); it was given a batch of shape {shape}.")
+    check_features(len(x), expected)
+
+
 def joined(x: Tensor, context: Tensor | None, expected: int) -> Tensor:
     """The conditions (B, c) as rows above the features x (d, B): (c + d, B).
 
@@ -99,7 +107,7 @@ class ColumnMLP(nn.Module):
         self.output = ColumnLinear(sizes[-1], count * features, scale=start if self.hidden else 0.0)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        check_features(len(x), self.inputs)
+        check_columns(x, self.inputs)
         h = joined(x, context, self.context)
         for layer in self.hidden:
             h = layer(h).relu_()  # in place: addmm does not need its result again
@@ -173,7 +181,7 @@ class MADE(nn.Module):
         self.sizes = [torch.bincount(degree, minlength=features).tolist() for degree in degrees[1:]]
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        check_features(len(x), self.features)
+        check_columns(x, self.features)
         h = joined(x, context, self.context)
         for layer in self.hidden:
             h = layer(h).relu_()  # in place: addmm does not need its result again
@@ -185,7 +193,7 @@ class MADE(nn.Module):
         Each feature computes only the hidden units and the outputs that it sets free: all features together cost about
         half a full pass. `like` (d, B) gives batch, dtype and device.
         """
-        check_features(len(like), self.features)
+        check_columns(like, self.features)
         store = _Joined if torch.is_grad_enabled() else _Written
         given = joined(like[:0], context, self.context)
         layers: list[_Rows] = [store(like, self.context + self.features)]
