@@ -133,6 +133,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "pushforward.cli.tune:tune",
         "pushforward tune runs/digits-edm --evaluations 8\n  pushforward sample runs/digits-edm --steps 8 -o fast.png",
     ),
+    "tsp": (
+        "pushforward.cli.tsp:TSP",
+        "pushforward tsp solve cities.csv -o tour.csv\n"
+        "  pushforward tsp train --cities 20 --minutes 30\n"
+        "  pushforward tsp solve cities.csv --run runs/tours20-graph -o tour.png",
+    ),
     "verify": (
         "pushforward.cli.verify:verify",
         "pushforward verify\n  pushforward verify --only T08 --json\n  pushforward verify --plot orders.html",
@@ -162,8 +168,13 @@ def app() -> App:
         root[flag].group = "Options"
     for name, (where, examples) in COMMANDS.items():
         module, _, function = where.partition(":")
-        command = getattr(import_module(module), function)
-        root.command(command, name=name, help_epilogue=f"Examples:\n  {examples}", sort_key=list(COMMANDS).index(name))
+        command, order = getattr(import_module(module), function), list(COMMANDS).index(name)
+        epilogue = f"Examples:\n  {examples}"
+        if isinstance(command, App):  # a group of commands
+            command.help_epilogue, command.sort_key = epilogue, order
+            root.command(command, name=name)
+        else:
+            root.command(command, name=name, help_epilogue=epilogue, sort_key=order)
     return root
 
 

@@ -108,9 +108,12 @@ def _moved(tours: Tours, start: np.ndarray, shift: np.ndarray, size: int, turned
 
 
 def _best_of_both(flat: np.ndarray, tours: Tours) -> tuple[np.ndarray, Tours]:
+    """The best reversal; where none gains, the best moved stretch, which is dearer to look for."""
     gains, moved = _best_reversal(flat, tours)
+    stuck = np.flatnonzero(gains <= _LEAST * flat.mean(1))
     for size in range(1, min(3, tours.shape[1] - 3) + 1):
-        others, other = _best_move(flat, tours, size)
-        better = others > gains
-        gains, moved = np.where(better, others, gains), np.where(better[:, None], other, moved)
+        if not len(stuck):
+            break
+        gains[stuck], moved[stuck] = _best_move(flat[stuck], tours[stuck], size)
+        stuck = stuck[gains[stuck] <= _LEAST * flat[stuck].mean(1)]
     return gains, moved

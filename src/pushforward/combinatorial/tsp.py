@@ -95,12 +95,13 @@ def random_tours(draws: Draws, n: int) -> Tours:
     return np.argsort(draws.at("tour").uniform((n,)).numpy(), 1)
 
 
-def near_optimal(problem: TravellingSalesman, draws: Draws, kicks: int = _KICKS) -> Tours:
-    """Good tours to learn from: greedy, then iterated local search with 2-opt and or-opt moves.
+def near_optimal(problem: TravellingSalesman, draws: Draws, kicks: int = _KICKS, start: Tours | None = None) -> Tours:
+    """Good tours: greedy or `start`, then iterated local search with 2-opt and or-opt moves.
 
     At 20 cities nearly all are optimal; what they are for larger n is measured in the benchmarks.
     """
-    return search(_Thorough(problem.cities), problem.decode(problem.nothing()), draws, kicks)
+    start = problem.decode(problem.nothing()) if start is None else start
+    return search(_Thorough(problem.cities), start, draws, kicks)
 
 
 def check_cities(cities: np.ndarray, what: str = "the cities") -> Numbers:
