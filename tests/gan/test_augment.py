@@ -113,7 +113,7 @@ def test_changes_in_turn_are_drawn_apart():
 
 def test_vectors_have_no_small_data_changes_and_pictures_only_are_moved():
     assert small_data((5,)) is nothing
-    for change in (Translation(), Cutout()):
+    for change in (Translation(), Cutout(), Contrast(), Saturation()):
         with pytest.raises(UserError, match="for images"):
             change(torch.zeros(3, 5), DRAWS[:3])
     with pytest.raises(UserError, match="probability"):

@@ -181,6 +181,18 @@ def test_they_are_families():
         EnergyModel(vector_potential(2), (2,), scale=0.0)
 
 
+def test_numbers_that_are_not_finite_are_refused():
+    x = torch.zeros(3, 2)
+    x[1, 0] = torch.nan
+    for ask in (
+        lambda: plain().loss("loss", Batch(x), Draws.of(0, range(3))),
+        lambda: plain().log_prob(x),
+        lambda: noisy().log_prob(x),
+    ):
+        with pytest.raises(UserError, match="holds nan at sample 1, entry 0"):
+            ask()
+
+
 def test_moments_of_few_samples_are_per_coordinate_and_none_is_zero():
     few, many = (Draws.of(0, range(n)).normal((3,)) * torch.tensor([1.0, 2.0, 0.0]) for n in (8, 40))
     assert fitted_moments(few).axes is None and fitted_moments(many).axes is not None

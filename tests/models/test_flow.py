@@ -281,12 +281,19 @@ def test_a_model_can_be_made_without_its_numbers():
             "nan at sample 0, entry 1",
         ),
         (lambda: outside(), "outside the domain of this bijection"),
+        (lambda: sized(layers=0), "transforms=0"),
+        (lambda: sized(width=0), r"hidden\[0\]=0"),
     ],
 )
 def test_mistakes_get_one_sentence(make, sentence):
     with pytest.raises(UserError, match=sentence) as error:
         make()
     assert "\n" not in str(error.value)
+
+
+def sized(**sizes):
+    data = load(np.zeros((20, 2), np.float32) + np.arange(20, dtype=np.float32)[:, None])
+    return flow_model(data.format, **sizes)
 
 
 def conditional():

@@ -170,6 +170,20 @@ def test_wrong_use_is_refused():
         build().loss("critic", batch(), DRAWS)
     with pytest.raises(UserError, match="has none"):
         build((2,), 3).loss("generator", batch(), DRAWS)
+    with pytest.raises(UserError, match=r"items of shape \(2,\), and the batch has \(3,\)"):
+        build().loss("discriminator", batch((3,)), DRAWS)
+    broken = batch()
+    broken.values[1, 0] = torch.nan
+    for player in ("discriminator", "generator"):
+        with pytest.raises(UserError, match="The batch holds nan at sample 1, entry 0"):
+            build().loss(player, broken, DRAWS)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("size", ["latent", "width"])
+def test_a_size_of_zero_is_not_taken_for_the_usual_one(shape, size):
+    with pytest.raises(UserError, match=f"{size}=0"):
+        GAN.of_shape(shape, **{size: 0})
 
 
 def test_counted_dropout_in_a_discriminator():

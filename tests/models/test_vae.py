@@ -279,6 +279,8 @@ def test_missing_and_unknown_labels_are_refused():
         model.draw(draws)
     with pytest.raises(UserError, match="expected 0 … 2"):
         model.draw(draws, torch.tensor([0, 3]))
+    with pytest.raises(UserError, match="trained without labels"):
+        vae((2,), 2).log_prob_bound(x, torch.tensor([0, 1]), draws)
 
 
 def test_networks_that_do_not_fit_are_refused():

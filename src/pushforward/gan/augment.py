@@ -51,6 +51,7 @@ class Contrast:
     strength: float = 0.5
 
     def __call__(self, x: Tensor, draws: Draws) -> Tensor:
+        _check_images(x)
         centre = x.mean((1, 2, 3), keepdim=True)
         return centre + (x - centre) * expand(1 + self.strength * (2 * draws.at("contrast").uniform() - 1), x)
 
@@ -62,6 +63,7 @@ class Saturation:
     strength: float = 1.0
 
     def __call__(self, x: Tensor, draws: Draws) -> Tensor:
+        _check_images(x)
         grey = x.mean(1, keepdim=True)
         return grey + (x - grey) * expand(1 + self.strength * (2 * draws.at("saturation").uniform() - 1), x)
 

@@ -20,6 +20,7 @@ from pushforward.energy.ladders import GaussianBase, Start, Tempered
 from pushforward.energy.log_z import LogZ
 from pushforward.energy.losses import ScoreMatching, SlicedReduced
 from pushforward.errors import UserError
+from pushforward.flows.checks import check_finite
 from pushforward.models.family import Density, Family
 from pushforward.numerics.broadcast import sum_per_sample
 from pushforward.numerics.random import Draws
@@ -66,7 +67,11 @@ class EnergyModel(Family):
         return {"loss": self.parameters()}
 
     def loss(self, objective: str, batch: Batch, draws: Draws) -> Tensor:
-        """The score-matching loss of each item: (B,). It has no floor of 0. Training forgets log Z."""
+        """The score-matching loss of each item: (B,). It has no floor of 0. Training forgets log Z.
+
+        Raises UserError for numbers that are not finite.
+        """
+        check_finite(batch.values, "batch")
         if self.training:
             self.normaliser.forget()
         labels = self.labels_of(batch)
@@ -126,7 +131,8 @@ class EnergyModel(Family):
 
     @torch.no_grad()
     def log_prob(self, x: Tensor, labels: Tensor | None = None, draws: Draws | None = None) -> Tensor:
-        """log p(x) = −f(x) − log Z in nats, float64 (B,). Raises UserError before `estimate_log_z`."""
+        """log p(x) = −f(x) − log Z in nats, float64 (B,). Raises UserError for nan, and before `estimate_log_z`."""
+        check_finite(x, "input")
         return -self.energy(x, labels).double() - self.normaliser.of(labels, len(x))[0]
 
     @property

@@ -156,14 +156,15 @@ def flow_model(
     with torch.device("cpu"):  # numbers of the form, also where the model is made without its own
         cell = Units.of(form).cell
     if len(shape) == 3:
-        inner = image_flow(shape, levels, layers or 4, width or 64, num_classes, bounds=_bounds(form, cell))
+        steps, channels = 4 if layers is None else layers, 64 if width is None else width
+        inner = image_flow(shape, levels, steps, channels, num_classes, bounds=_bounds(form, cell))
     else:
         if levels is not None:
             raise UserError(
                 f"Levels are halvings of images, and the items here have the shape {shape}: leave them out."
             )
-        make, hidden = nsf if autoregressive else coupling_nsf, (width or 128,) * 2
-        inner = make(shape[0], layers or 5, hidden, num_classes)
+        make, hidden = nsf if autoregressive else coupling_nsf, (128 if width is None else width,) * 2
+        inner = make(shape[0], 5 if layers is None else layers, hidden, num_classes)
     return FlowModel(inner, shape, num_classes, cell)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pushforward.data.dataset import Batch
 from pushforward.errors import UserError
+from pushforward.flows.checks import check_finite
 from pushforward.gan.augment import Augmentation, nothing
 from pushforward.gan.diagnostics import accuracy, coverage, diversity, saturation
 from pushforward.gan.losses import Loss, Relativistic
@@ -79,15 +80,17 @@ class GAN(Family):
         augment: Augmentation = nothing,
     ) -> GAN:
         """A model with the usual networks for images (C, H, W) or vectors (D,), both players of one width."""
-        classes, latent = num_classes or None, latent or usual_latent(shape)
+        classes, latent = num_classes or None, usual_latent(shape) if latent is None else latent
         generator: nn.Module
         discriminator: nn.Module
         if len(shape) == 3:
-            generator = ImageGenerator(latent, shape, width or 64, num_classes=classes)
-            discriminator = ImageDiscriminator(shape, width or 64, num_classes=classes)
+            width = 64 if width is None else width
+            generator = ImageGenerator(latent, shape, width, num_classes=classes)
+            discriminator = ImageDiscriminator(shape, width, num_classes=classes)
         else:
-            generator = VectorGenerator(latent, shape, width or 128, num_classes=classes)
-            discriminator = VectorDiscriminator(shape, width or 128, num_classes=classes)
+            width = 128 if width is None else width
+            generator = VectorGenerator(latent, shape, width, num_classes=classes)
+            discriminator = VectorDiscriminator(shape, width, num_classes=classes)
         return GAN(generator, discriminator, latent, shape, num_classes, loss, penalties, augment)
 
     # -- training --------------------------------------------------------------------------------------------------
@@ -97,9 +100,17 @@ class GAN(Family):
         return {DISCRIMINATOR: self.discriminator.parameters(), GENERATOR: self.generator.parameters()}
 
     def loss(self, objective: str, batch: Batch, draws: Draws) -> Tensor:
-        """What one player minimises, per pair of a real and a generated item of the same label: (B,)."""
+        """What one player minimises, per pair of a real and a generated item of the same label: (B,).
+
+        Raises UserError for an unknown player, items of another shape, and numbers that are not finite.
+        """
         if objective not in (DISCRIMINATOR, GENERATOR):
             raise UserError(f"The players are {DISCRIMINATOR!r} and {GENERATOR!r}; got {objective!r}.")
+        if batch.values.shape[1:] != self.shape:
+            raise UserError(
+                f"The model is of items of shape {self.shape}, and the batch has {tuple(batch.values.shape[1:])}."
+            )
+        check_finite(batch.values, "batch")
         labels = self.labels_of(batch)
         play = self._discriminate if objective == DISCRIMINATOR else self._generate
         return play(batch.values, labels, draws)

@@ -17,6 +17,7 @@ from pushforward.energy.estimate import Normaliser, estimate_log_z
 from pushforward.energy.ladders import NoiseLadder
 from pushforward.energy.log_z import LogZ
 from pushforward.energy.point import Point
+from pushforward.flows.checks import check_finite
 from pushforward.models.diffusion import Diffusion
 from pushforward.models.energy import PILOTS, fitted_moments, usual_kernel
 from pushforward.models.family import Density
@@ -117,7 +118,11 @@ class NoisyEnergyModel(Diffusion):
 
     @torch.no_grad()
     def log_prob(self, x: Tensor, labels: Tensor | None = None, draws: Draws | None = None) -> Tensor:
-        """log p(x) = −E(x, σ_min) − log Z in nats, float64 (B,). Raises UserError before `estimate_log_z`."""
+        """log p(x) = −E(x, σ_min) − log Z in nats, float64 (B,).
+
+        Raises UserError for numbers that are not finite, and before `estimate_log_z`.
+        """
+        check_finite(x, "input")
         return -self.energy(x, labels).double() - self.normaliser.of(labels, len(x))[0]
 
     @property

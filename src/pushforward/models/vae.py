@@ -191,6 +191,8 @@ class VAE(Family):
     def _told(self, network: nn.Module, x: Tensor, labels: Tensor | None) -> Tensor:
         if self.num_classes and labels is None:
             raise UserError(f"The model is conditional on {self.num_classes} classes, and no labels were given.")
+        if labels is not None and not self.num_classes:
+            raise UserError("the model was trained without labels, so it cannot be asked for one")
         raw = network(x, labels) if self.num_classes else network(x)
         return raw.to(x.dtype)  # a network that computes in bfloat16 is still read in full precision
 
