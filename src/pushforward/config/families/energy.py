@@ -29,8 +29,10 @@ _MATCHING: dict[str, type[ScoreMatching]] = {
 
 
 def resolve(config: EnergyConfig, data: Dataset) -> EnergyConfig:
-    """With sizes and σ_data filled in. Raises UserError for noise levels that do not rise."""
+    """With sizes and σ_data filled in. Raises UserError for noise levels that do not rise, and for settings that these
+    data have no use for."""
     images = len(data.shape) == 3
+    _check_used(config, images)
     lowest = config.sigma_min or (0.02 if images else 0.05)  # the error of log p grows like its inverse
     if not lowest < config.sigma_max:
         raise UserError(f"model.sigma_min must be below model.sigma_max; got {lowest:g} and {config.sigma_max:g}")
@@ -42,6 +44,20 @@ def resolve(config: EnergyConfig, data: Dataset) -> EnergyConfig:
     if images:
         changes["multipliers"] = config.multipliers or levels_for(data.shape)
     return config.model_copy(update=changes)
+
+
+def _check_used(config: EnergyConfig, images: bool) -> None:
+    """Refuse what would be read by nobody."""
+    usual = EnergyConfig()
+    what, of = (("depth",), "vectors") if images else (("multipliers", "blocks"), "images")
+    for name in what:
+        if getattr(config, name) != getattr(usual, name):
+            raise UserError(f"model.{name} is of networks for {of}, and these data are not such: leave it out")
+    if config.matching != "denoising" and config.sigma_max != usual.sigma_max:
+        raise UserError(
+            f"model.sigma_max is of denoising score matching, and model.matching={config.matching} adds no noise: "
+            "leave it out"
+        )
 
 
 def build(config: EnergyConfig, form: Format, classes: int) -> Family:

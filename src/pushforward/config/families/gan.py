@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pushforward.config.family_schema import GANConfig
 from pushforward.data.dataset import Dataset
@@ -36,18 +36,27 @@ _LOSSES: dict[str, Callable[[], Loss]] = {
 
 
 def resolve(config: GANConfig, data: Dataset) -> GANConfig:
-    """With sizes filled in. Raises UserError for an augmentation of what is no image."""
+    """With sizes filled in. Raises UserError for settings that these data or this loss have no use for."""
     images = data.format.kind is Kind.IMAGE
     if config.augment and not images:
         raise UserError(f"model.augment varies images, and the items here have the shape {data.shape}: leave it out")
-    first, last = usual_weights(data.shape)
     changes = {
         "width": config.width or (64 if images else 128),
         "latent": config.latent or usual_latent(data.shape),
-        "gamma": config.gamma or (10.0 if config.loss == "wasserstein" else first),
-        "gamma_end": config.gamma_end or last,
+        **_weights(config, data.shape),
     }
     return config.model_copy(update=changes)
+
+
+def _weights(config: GANConfig, shape: Sequence[int]) -> dict[str, float | None]:
+    """The weight of the penalties at the start and at the end; that of a gradient penalty stays as it is."""
+    if config.loss == "wasserstein":
+        if config.gamma_end is not None:
+            raise UserError("model.gamma_end is of R1 and R2, and the wasserstein loss has neither: leave it out")
+        return {"gamma": config.gamma or 10.0, "gamma_end": None}
+    first, last = usual_weights(shape)
+    gamma = config.gamma or first
+    return {"gamma": gamma, "gamma_end": config.gamma_end or min(last, gamma)}
 
 
 def build(config: GANConfig, form: Format, classes: int) -> GAN:
@@ -62,6 +71,8 @@ def build(config: GANConfig, form: Format, classes: int) -> GAN:
 
 def describe(config: GANConfig) -> str:
     """The rules of the game, and the sizes."""
+    if config.loss == "wasserstein":
+        return f"{config.loss} loss, gradient penalty {config.gamma}, width {config.width}"
     return f"{config.loss} loss, penalties {config.gamma} to {config.gamma_end}, width {config.width}"
 
 

@@ -43,6 +43,7 @@ _LEAVE, _FIT = "leave it out", "leave it out, or set model.posterior=codes"
 def resolve(config: VAEConfig, data: Dataset) -> VAEConfig:
     """With latent size and likelihood chosen: probabilities for images of whole numbers, densities for all else."""
     form, chosen = data.format, config.likelihood
+    _check_used(config)
     steps = levels(form)
     if chosen == "auto":
         chosen = "gaussian" if steps is None else "bernoulli" if steps == 2 else "discretised-logistic"
@@ -60,6 +61,23 @@ def resolve(config: VAEConfig, data: Dataset) -> VAEConfig:
         raise UserError(f"model.prior=codes is a law of codes, and model.posterior={config.posterior} has none: {_FIT}")
     latent = config.latent or min(32, max(2, round(math.sqrt(math.prod(form.shape)))))
     return config.model_copy(update={**changes, "latent": latent})
+
+
+def _check_used(config: VAEConfig) -> None:
+    """Refuse what would be read by nobody."""
+    usual = VAEConfig()
+    for name in ("beta", "free_bits", "warmup"):
+        if config.samples > 1 and getattr(config, name) != getattr(usual, name):
+            raise UserError(
+                f"model.{name} is of the evidence bound, and model.samples={config.samples} asks for the "
+                f"importance-weighted one: {_LEAVE}, or set model.samples=1"
+            )
+    if config.posterior == "codes":
+        return
+    if config.codebook != usual.codebook:
+        raise UserError(f"model.codebook is of codes, and model.posterior={config.posterior} has none: {_FIT}")
+    if config.prior not in ("mixture", "vamp") and config.components != usual.components:
+        raise UserError(f"model.components has no meaning for model.prior={config.prior}: {_LEAVE}")
 
 
 def _of_codes(config: VAEConfig, form: Format) -> dict[str, Any]:
