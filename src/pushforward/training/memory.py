@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import gc
 import sys
 from pathlib import Path
 
@@ -22,7 +24,14 @@ def peak_memory(device: torch.device) -> int | None:
 
 
 def reset_peak_memory() -> None:
-    """Begin to measure anew: what comes before no longer counts (on GPUs and on Linux; elsewhere it does)."""
+    """Begin to measure anew: what comes before no longer counts (on GPUs and on Linux; elsewhere it does).
+
+    What was freed before is given back to the system first: the allocator would else keep it, and a small training
+    after a large one seem as large.
+    """
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # glibc's alone
+        ctypes.CDLL(None).malloc_trim(0)
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     with contextlib.suppress(OSError):
