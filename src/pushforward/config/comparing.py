@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pushforward.config.build import hollow_model, parameters_of, resolve
-from pushforward.config.family_schema import DiffusionConfig
+from pushforward.config.family_schema import DiffusionConfig, LatentConfig, ModelConfig
 from pushforward.config.presets import GENERAL, USUAL, preset
 from pushforward.config.read import read_config
 from pushforward.config.run import Run, data_config, load_run, train
@@ -117,13 +117,18 @@ def sized(config: Config, data: Dataset, parameters: int | None) -> Config:
         return config
 
     def of_width(width: int) -> Config:
-        model = config.model
-        if isinstance(model, DiffusionConfig):
-            network = model.network.model_copy(update={"width": width})
-            return config.model_copy(update={"model": model.model_copy(update={"network": network})})
-        return config.model_copy(update={"model": model.model_copy(update={"width": width})})
+        return config.model_copy(update={"model": _with_width(config.model, width)})
 
     return of_width(width_for(lambda width: hollow_model(of_width(width).model, data.format), parameters))
+
+
+def _with_width(model: ModelConfig, width: int) -> ModelConfig:
+    """A section with the width of its network changed; of a latent model that of the model of latents."""
+    if isinstance(model, LatentConfig):
+        return model.model_copy(update={"inner": _with_width(model.inner, width)})
+    if isinstance(model, DiffusionConfig):
+        return model.model_copy(update={"network": model.network.model_copy(update={"width": width})})
+    return model.model_copy(update={"width": width})
 
 
 def _check(families: Sequence[str], seeds: Sequence[int]) -> None:

@@ -16,6 +16,41 @@ class UNetConfig(Section):
     blocks: Layers = 2
     attention_at: tuple[NonNegativeInt, ...] | None = None
     dropout: Fraction = 0.0
+    recompute: bool = Field(False, description="activations are computed again backwards: less memory, more time")
+
+
+class SequenceUNetConfig(Section):
+    """A U-Net of vectors whose numbers follow one another, such as time series."""
+
+    kind: Literal["sequence-unet"] = "sequence-unet"
+    width: Channels = 64
+    multipliers: Multipliers = (1, 2, 2)
+    blocks: Layers = 1
+    attention_at: tuple[NonNegativeInt, ...] | None = None
+    dropout: Fraction = 0.0
+    recompute: bool = False
+
+
+class DiTConfig(Section):
+    """A transformer of patches, of images or of vectors whose numbers follow one another."""
+
+    kind: Literal["dit"] = "dit"
+    patch: Channels = 2
+    width: Channels = 256
+    depth: Layers = 6
+    dropout: Fraction = 0.0
+    recompute: bool = False
+
+
+class MagnitudeUNetConfig(Section):
+    """A U-Net whose layers keep the size of what passes through them."""
+
+    kind: Literal["magnitude-unet"] = "magnitude-unet"
+    width: Channels = 64
+    multipliers: Multipliers = (1, 2)
+    blocks: Layers = 2
+    dropout: Fraction = 0.0
+    recompute: bool = False
 
 
 class MLPConfig(Section):
@@ -40,7 +75,16 @@ class CustomNetworkConfig(Section):
     name: str
 
 
-NetworkConfig = Annotated[UNetConfig | MLPConfig | AutoNetworkConfig | CustomNetworkConfig, Field(discriminator="kind")]
+NetworkConfig = Annotated[
+    UNetConfig
+    | MLPConfig
+    | SequenceUNetConfig
+    | DiTConfig
+    | MagnitudeUNetConfig
+    | AutoNetworkConfig
+    | CustomNetworkConfig,
+    Field(discriminator="kind"),
+]
 
 
 class VPConfig(Section):

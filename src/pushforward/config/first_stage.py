@@ -71,6 +71,7 @@ def make_ready(
     finally:
         autoencoder.requires_grad_(False)
     load_weights(autoencoder, find_checkpoint(out / FOLDER))
+    model.to(autoencoder.device)  # where it was trained the latents are encoded too
 
 
 def first_stage_observers(observers: Sequence[Observer]) -> tuple[Observer, ...]:

@@ -114,12 +114,19 @@ class LatentSpace:
 
     def method(self, name: str, entry: NamedMethod, likelihood: Likelihood) -> Method | CrowdMethod:
         if name == USUAL_METHOD and isinstance(likelihood, Gaussian):
-            return Guidance(PlugIn(widening=1.0))
+            # what a latent is unsure of, in units of its prior, an item is unsure of in those of the decoded prior
+            return Guidance(PlugIn(widening=self._decoded_variance()))
         return entry.build(likelihood)
 
     def items(self, samples: Tensor) -> Tensor:
         with torch.no_grad():
             return torch.stack([self.model.decode(draw) for draw in samples])
+
+    @torch.no_grad()
+    def _decoded_variance(self) -> float:
+        """The variance of an item's numbers over latents of the prior's moments."""
+        draws = Draws.of(0, range(_DRAWS), "decoded", self.model.device)
+        return float(self.model.decode(draws.normal(self.shape)).var(0).mean())
 
     def _unexplained(self, likelihood: Gaussian) -> float:
         lost = self.model.lost.double().cpu()

@@ -14,8 +14,11 @@ from pushforward.config.family_schema import (
     CustomNetworkConfig,
     DDPMConfig,
     DiffusionConfig,
+    DiTConfig,
     EDMConfig,
+    MagnitudeUNetConfig,
     MLPConfig,
+    SequenceUNetConfig,
     StraightConfig,
     SubVPConfig,
     UNetConfig,
@@ -35,7 +38,7 @@ from pushforward.denoisers.precondition import (
 )
 from pushforward.errors import UserError
 from pushforward.models.diffusion import Diffusion
-from pushforward.networks import MLP, UNet
+from pushforward.networks import MLP, DiT, MagnitudeUNet, OnVectors, UNet
 from pushforward.objectives.coupling import Assignment, Coupling, Sinkhorn
 from pushforward.objectives.weighting import (
     P2,
@@ -127,14 +130,23 @@ def levels_for(shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def _check_network(network: object, shape: Sequence[int]) -> None:
-    if isinstance(network, UNetConfig) and len(shape) != 3:
+    if isinstance(network, UNetConfig | MagnitudeUNetConfig) and len(shape) != 3:
         raise UserError(
-            f"a U-Net needs images, and the items here have the shape {tuple(shape)}: set model.network=mlp"
+            f"a U-Net needs images, and the items here have the shape {tuple(shape)}: set model.network=mlp, or "
+            "model.network=sequence-unet where the numbers of an item follow one another"
         )
-    if isinstance(network, MLPConfig) and len(shape) != 1:
+    if isinstance(network, MLPConfig | SequenceUNetConfig) and len(shape) != 1:
+        name = "an MLP" if isinstance(network, MLPConfig) else "a U-Net of sequences"
         raise UserError(
-            f"an MLP needs vectors, and the items here have the shape {tuple(shape)}: set model.network=unet"
+            f"{name} needs vectors, and the items here have the shape {tuple(shape)}: set model.network=unet"
         )
+    if isinstance(network, DiTConfig):
+        sides = shape[1:] if len(shape) == 3 else shape
+        if any(side % network.patch for side in sides):
+            raise UserError(
+                f"patches of {network.patch} do not fill items of the shape {tuple(shape)}: set model.network.patch to "
+                "a number that divides their sides, 1 always does"
+            )
 
 
 def measure_sigma(split: Split) -> float:
@@ -166,25 +178,53 @@ def build_path(config: object) -> GaussianPath:
 
 def build_network(config: object, shape: Sequence[int], num_classes: int) -> nn.Module:
     """The network that a resolved section describes, for items of a shape."""
+    classes = num_classes or None
     match config:
-        case UNetConfig():
-            return UNet(
-                shape[0],
-                config.width,
-                config.multipliers,
-                config.blocks,
-                config.attention_at,
-                num_classes or None,
-                config.dropout,
-            )
+        case UNetConfig() | SequenceUNetConfig():
+            return _unet(config, shape, classes)
+        case MagnitudeUNetConfig() as c:
+            return MagnitudeUNet(shape[0], c.width, c.multipliers, c.blocks, classes, c.dropout, c.recompute)
+        case DiTConfig():
+            return _dit(config, shape, classes)
         case MLPConfig():
-            return MLP(shape[0], config.width, config.depth, num_classes or None, config.dropout)
+            return MLP(shape[0], config.width, config.depth, classes, config.dropout)
         case CustomNetworkConfig():
             raise UserError(
                 f"this run was made with a network of your own ({config.name}): build it and pass it, "
                 "pf.load(path, network=net)"
             )
     raise UserError(f"there is no network {config!r}")
+
+
+def _unet(config: UNetConfig | SequenceUNetConfig, shape: Sequence[int], classes: int | None) -> nn.Module:
+    images = isinstance(config, UNetConfig)
+    net = UNet(
+        shape[0] if images else 1,
+        config.width,
+        config.multipliers,
+        config.blocks,
+        config.attention_at,
+        classes,
+        config.dropout,
+        dims=2 if images else 1,
+        recompute=config.recompute,
+    )
+    return net if images else OnVectors(net)
+
+
+def _dit(config: DiTConfig, shape: Sequence[int], classes: int | None) -> nn.Module:
+    images = len(shape) == 3
+    net = DiT(
+        shape[0] if images else 1,
+        config.patch,
+        config.width,
+        config.depth,
+        classes,
+        config.dropout,
+        dims=2 if images else 1,
+        recompute=config.recompute,
+    )
+    return net if images else OnVectors(net)
 
 
 def _law(config: DiffusionConfig, sigma: float) -> QuantileLaw:
