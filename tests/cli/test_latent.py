@@ -104,3 +104,12 @@ def test_flows_and_codes_make_latent_models_too(images, command, tmp_path):
     trained = command("train", images, *latent(*settings), "--out", run)
     assert trained.code == 0, trained.err
     assert command("sample", run, "-n", 2, "-o", tmp_path / "s.npz").code == 0
+    symbols = tmp_path / "symbols"
+    settings = ("model.first_stage.width=8", "model.first_stage.codes=8", "model.first_stage.steps=2",
+                "model.inner.width=8", "training.batch_size=16")  # fmt: skip
+    asked = ("--preset", "latent-discrete", "--steps", 2, "--device", "cpu")
+    parts = [part for setting in settings for part in ("--set", setting)]
+    trained = command("train", images, *asked, *parts, "--out", symbols)
+    assert trained.code == 0, trained.err
+    drawn = command("sample", symbols, "-n", 2, "--steps", 3, "--guidance", 2, "-o", tmp_path / "s.npz", "--json")
+    assert drawn.code == 0 and drawn.json["shape"] == [2, 8, 8], drawn.err

@@ -79,9 +79,9 @@ def generator(**changes):
 def test_samples_take_the_entries_of_a_condition_in_turn():
     bound = generator().given(vector=torch.tensor([[1.0], [5.0]]))
     with torch.no_grad():
-        x = bound.draw(Draws.of(0, range(1, 5)), None, steps=4)
+        x = bound.draw(Draws.of(0, range(1, 5)), None, steps=20)
     torch.testing.assert_close(
-        x[:, 0], torch.tensor([5.0, 1.0, 5.0, 1.0]), atol=1e-3, rtol=0
+        x[:, 0], torch.tensor([5.0, 1.0, 5.0, 1.0]), atol=2e-2, rtol=0
     )  # the network answers with E[x_0]
 
 
@@ -90,8 +90,8 @@ def test_guidance_multiplies_what_is_not_held(held, expected):
     """c = 2, u = 0: weight 2 gives 2c − u = 4; where the condition is held u is c."""
     bound = generator().given(held=held, vector=torch.tensor([[2.0]]))
     with torch.no_grad():
-        x = bound.draw(Draws.of(0, range(3)), None, steps=4, guidance=2.0)
-    torch.testing.assert_close(x, torch.full((3, 2), expected), atol=1e-3, rtol=0)
+        x = bound.draw(Draws.of(0, range(3)), None, steps=20, guidance=2.0)
+    torch.testing.assert_close(x, torch.full((3, 2), expected), atol=2e-2, rtol=0)
     guided = bound.conditioned(None, 2.0, {"vector": torch.full((3, 1), 2.0)})
     assert _joint(guided.conditional, guided.unconditional) is not None  # one call of the network for both
 

@@ -341,7 +341,7 @@ class RunStageConfig(Section):
 FirstStageConfig = Annotated[
     KLStageConfig | VQStageConfig | PCAStageConfig | RunStageConfig, Field(discriminator="kind")
 ]
-LatentsConfig = Annotated[DiffusionConfig | FlowConfig, Field(discriminator="family")]
+LatentsConfig = Annotated[DiffusionConfig | FlowConfig | DiscreteConfig, Field(discriminator="family")]
 
 
 class LatentConfig(Section):

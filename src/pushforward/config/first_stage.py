@@ -15,6 +15,7 @@ from pushforward.data.dataset import Dataset
 from pushforward.errors import UserError
 from pushforward.models.autoencoder import Autoencoder
 from pushforward.models.first_stages import OfVAE, OfVQ
+from pushforward.models.indices import Indices
 from pushforward.models.latent import Latent
 from pushforward.training.checkpoint import load_weights
 from pushforward.training.folder import find_checkpoint
@@ -46,11 +47,11 @@ def make_ready(
     if bool(model.standard.measured):
         return
     if isinstance(stage, RunStageConfig):
-        load_weights(_held(model), find_checkpoint(stage.path))
+        load_weights(_held(_stage(model)), find_checkpoint(stage.path))
         return
     if not isinstance(stage, KLStageConfig | VQStageConfig):
         return
-    autoencoder = model.first_stage
+    autoencoder = _stage(model)
     assert isinstance(autoencoder, Autoencoder)
     length = {"steps": None, "minutes": stage.minutes} if stage.minutes else {"steps": stage.steps, "minutes": None}
     betas = (0.5, 0.9) if stage.adversary else config.training.betas
@@ -79,9 +80,14 @@ def first_stage_observers(observers: Sequence[Observer]) -> tuple[Observer, ...]
     return tuple(observer for observer in observers if not isinstance(observer, Preview))
 
 
-def _held(model: Latent) -> nn.Module:
-    """The autoencoder that a run of its own was of."""
+def _stage(model: Latent) -> object:
+    """The first stage, also where a model of symbols reads it by the numbers of its codes."""
     stage: object = model.first_stage
+    return stage.stage if isinstance(stage, Indices) else stage
+
+
+def _held(stage: object) -> nn.Module:
+    """The autoencoder that a run of its own was of."""
     if isinstance(stage, OfVAE):
         return stage.vae
     if isinstance(stage, OfVQ):

@@ -32,10 +32,16 @@ PRESETS: dict[str, dict[str, Any]] = {
     "mixed": {"model": {"family": "mixed"}},
     "latent": {"model": {"family": "latent"}},
     "latent-flow": {"model": {"family": "latent", "inner": {"family": "flow"}}},
+    "latent-discrete": {"model": {"family": "latent", "first_stage": {"kind": "vq"}, "inner": {"family": "discrete"}}},
     "latent-flow-matching": {
         "model": {
             "family": "latent",
-            "inner": {"path": {"kind": "straight"}, "prediction": "flow", "times": "logit-normal"},
+            "inner": {
+                "family": "diffusion",
+                "path": {"kind": "straight"},
+                "prediction": "flow",
+                "times": "logit-normal",
+            },
         }
     },
     "card": {"model": {"family": "card"}, "training": {"weight_decay": 1e-2, "steps": 3000}},

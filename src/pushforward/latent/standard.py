@@ -38,8 +38,8 @@ class Standard(nn.Module):
         self.register_buffer("measured", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
-    def measure(self, codes: Iterable[Code]) -> None:
-        """Measure on the codes of a training set, given in parts."""
+    def measure(self, codes: Iterable[Code], keep_units: bool = False) -> None:
+        """Measure on the codes of a training set, given in parts; with `keep_units` shift and scale stay 0 and 1."""
         count = 0
         total = torch.zeros(self.shape, dtype=torch.float64)
         squares, noise = torch.zeros_like(total), torch.zeros_like(total)
@@ -57,6 +57,8 @@ class Standard(nn.Module):
         power = second.mean(axes, keepdim=True) if axes else second
         scale = (power - shift.square()).clamp(min=0).sqrt()
         scale = torch.where(scale > _LEAST, scale, 1.0)
+        if keep_units:
+            shift, scale = torch.zeros_like(shift), torch.ones_like(scale)
         self.shift.copy_(shift)
         self.scale.copy_(scale)
         self.mean.copy_((mean - shift) / scale)

@@ -15,6 +15,7 @@ from pushforward.errors import UserError
 from pushforward.latent.stage import Code, Explains, FirstStage, Fitted
 from pushforward.latent.standard import Standard
 from pushforward.models.family import Denoising, Density, Family, HasDensity, Items
+from pushforward.models.indices import Indices
 from pushforward.models.scoring import ByFlow
 from pushforward.numerics.random import Draws
 
@@ -70,6 +71,8 @@ class Latent(Family):
 
     The first stage is frozen. Latents are standardised by what `Standard` has measured on the whole training set.
 
+    Numbers of codes (`Indices`) keep their own units.
+
     Args:
         first_stage: a `FirstStage` that is an `nn.Module`.
         inner: the model of latents, of items of the shape `first_stage.latent_shape`.
@@ -123,7 +126,7 @@ class Latent(Family):
         if not bool(self.standard.measured):
             if isinstance(self.stage, Fitted):
                 self.stage.fit(train.all().values)
-            self.standard.measure(self._codes(train))
+            self.standard.measure(self._codes(train), keep_units=isinstance(self.stage, Indices))
             self._measure_lost(validation if len(validation) else train)
         latents = math.prod(self.first_stage.latent_shape)
         if (len(train) + len(validation)) * latents > _HELD:

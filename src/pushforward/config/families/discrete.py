@@ -32,12 +32,16 @@ _DEPTH = {Kind.TEXT: 4, Kind.IMAGE: 1}
 
 def resolve(config: DiscreteConfig, data: Dataset) -> DiscreteConfig:
     """With rates and sizes chosen. Raises UserError for data that are not whole numbers of a few values."""
-    form = data.format
-    sizes = sizes_of(form, data.name)
+    return resolve_for(config, data.format, data.name)
+
+
+def resolve_for(config: DiscreteConfig, form: Format, name: str) -> DiscreteConfig:
+    """As `resolve`, for items of a form, called by a name."""
+    sizes = sizes_of(form, name)
     rates = "absorbing" if config.rates == "auto" else config.rates
     if rates != "absorbing" and len(set(sizes)) > 1:
         raise UserError(
-            f"the columns of {data.name} have different numbers of values, and {rates} rates mix all of them: leave "
+            f"the columns of {name} have different numbers of values, and {rates} rates mix all of them: leave "
             "out model.rates"
         )
     timed = rates != "absorbing" if config.timed is None else config.timed

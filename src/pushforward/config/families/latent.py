@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import torch
 from torch import nn
 
-from pushforward.config.families import diffusion, flow, vae
+from pushforward.config.families import diffusion, discrete, flow, vae
 from pushforward.config.family_schema import (
     DiffusionConfig,
+    DiscreteConfig,
     FirstStageConfig,
+    FlowConfig,
     KLStageConfig,
     LatentConfig,
     PCAStageConfig,
@@ -27,6 +30,7 @@ from pushforward.latent import KL, PCA, VQ, Adversary, FirstStage, Regulariser
 from pushforward.models.autoencoder import Autoencoder, autoencoder, usual_halvings
 from pushforward.models.family import Family
 from pushforward.models.first_stages import first_stage_of
+from pushforward.models.indices import Indices
 from pushforward.models.latent import Latent, latent_model
 from pushforward.networks.autoencoder import sizes
 from pushforward.networks.patches import PatchDiscriminator
@@ -39,12 +43,15 @@ _COMPONENTS = 32
 def resolve(config: LatentConfig, data: Dataset) -> LatentConfig:
     """With the sizes of both parts filled in."""
     stage = _resolve_stage(config.first_stage, data)
-    form = latent_format(latent_shape(stage, data.format))
-    inner = config.inner
-    if isinstance(inner, DiffusionConfig):
-        inner = diffusion.resolve_for(inner, form.shape, 1.0)
+    inner: DiffusionConfig | FlowConfig | DiscreteConfig
+    if isinstance(config.inner, DiscreteConfig):
+        with torch.device("meta"):  # its form is all that is asked for
+            form = _indices(stage, data.format)[1]
+        inner = discrete.resolve_for(config.inner, form, "codes")
+    elif isinstance(config.inner, DiffusionConfig):
+        inner = diffusion.resolve_for(config.inner, latent_shape(stage, data.format), 1.0)
     else:
-        inner = flow.resolve_for(inner, form)
+        inner = flow.resolve_for(config.inner, latent_format(latent_shape(stage, data.format)))
     conditional = config.conditional and bool(data.num_classes)
     return config.model_copy(
         update={"first_stage": stage, "inner": inner.model_copy(update={"conditional": conditional})}
@@ -53,9 +60,12 @@ def resolve(config: LatentConfig, data: Dataset) -> LatentConfig:
 
 def build(config: LatentConfig, form: Format, classes: int, network: nn.Module | None) -> Latent:
     """The model of a resolved section; its first stage is not trained yet."""
+    inner: Family
+    if isinstance(config.inner, DiscreteConfig):
+        indices, symbols = _indices(config.first_stage, form)
+        return latent_model(indices, discrete.build(config.inner, symbols, classes))
     stage = build_stage(config.first_stage, form)
     latents = latent_format(stage.latent_shape)
-    inner: Family
     if isinstance(config.inner, DiffusionConfig):
         inner = diffusion.build(config.inner, latents, classes, network)
     else:
@@ -73,7 +83,7 @@ def describe(config: LatentConfig) -> str:
         PCAStageConfig: lambda s: f"{s.components} principal components",
         RunStageConfig: lambda s: f"the autoencoder of {s.path}",
     }[type(stage)](stage)
-    about = diffusion.describe(inner) if isinstance(inner, DiffusionConfig) else flow.describe(inner)
+    about = {DiffusionConfig: diffusion, FlowConfig: flow, DiscreteConfig: discrete}[type(inner)].describe(inner)
     return f"first stage {told}; {inner.family} of its latents, {about}"
 
 
@@ -133,6 +143,13 @@ def latent_format(shape: Sequence[int]) -> Format:
     return Format(
         Columns(None, ("float32",) * dim, "float32", zeros, ones, (-1.0,) * dim, ones, (None,) * dim, (None,) * dim)
     )
+
+
+def _indices(config: FirstStageConfig, form: Format) -> tuple[Indices, Format]:
+    """A first stage read by the numbers of its codes, and the form of their maps."""
+    found = Indices(build_stage(config, form))
+    _, height, width = found.latent_shape
+    return found, Format(Pixels((1, height, width), Layout.FIRST, "int64", 0.0, found.symbols - 1.0, clip=True))
 
 
 def _resolve_stage(config: FirstStageConfig, data: Dataset) -> FirstStageConfig:
