@@ -133,8 +133,8 @@ def read_config(layers: Sequence[Mapping[str, Any]], settings: Sequence[str] = (
         entries = validate(merge(entries, layer)).model_dump()
     tags = [setting for setting in settings if _order(_tagged(parse_setting(setting))) < len(_TAGS)]
     rest = [setting for setting in settings if setting not in tags]
-    if tags:
-        entries = validate(with_settings(entries, tags)).model_dump()
+    for setting in sorted(tags, key=lambda tag: len(parse_setting(tag)[0])):  # a section's kind before those within it
+        entries = validate(with_settings(entries, [setting])).model_dump()
     return validate(with_settings(entries, rest))
 
 
