@@ -7,7 +7,6 @@ network, told the instance, says how likely each mark was 1. The heat is its las
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
@@ -35,15 +34,8 @@ _LAST = 0.05
 """The time of the last answer, where one mark in forty is still wrong."""
 
 
-@dataclass(frozen=True, eq=False)
-class Solved(Batch):
-    """Solved instances: values int64 (B, sites), the marks, and `features` (B, n, n, F) of the instances."""
-
-    features: Tensor | None = None
-
-    def to(self, device: torch.device | str) -> Solved:
-        features = None if self.features is None else self.features.to(device, non_blocking=True)
-        return Solved(self.values.to(device, non_blocking=True), features=features)
+FEATURES = "features"
+"""The condition of a batch that tells the instances: (B, n, n, F)."""
 
 
 class GraphDiffusion(nn.Module):
@@ -64,12 +56,12 @@ class GraphDiffusion(nn.Module):
         return NetworkJumpDenoiser(PATH, cast(nn.Module, partial(self.network, features=features)))
 
     def loss(self, objective: str, batch: Batch, draws: Draws) -> Tensor:
-        if not isinstance(batch, Solved) or batch.features is None:
+        if FEATURES not in batch.conditions:
             raise UserError("a graph model learns solved instances: their marks and the features of the instances")
         x0 = batch.values
         level = PATH.level(EVEN_TIMES(cast(Any, PATH), draws.at("time")).t)
         x = PATH.corrupt(x0, level, draws.at("corrupt"))
-        return auxiliary(self.denoiser(batch.features).estimate(x, level), x0) / x0.shape[1]
+        return auxiliary(self.denoiser(batch.conditions[FEATURES]).estimate(x, level), x0) / x0.shape[1]
 
     @torch.no_grad()
     def heat(self, problem: Problem, draws: Draws, steps: int = 10, repeats: int = 1) -> np.ndarray:

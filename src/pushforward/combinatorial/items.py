@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pushforward.combinatorial.features import features_of
-from pushforward.combinatorial.graph import Solved, halved
+from pushforward.combinatorial.graph import FEATURES, halved
 from pushforward.combinatorial.independent_set import IndependentSet, near_largest, random_graphs
 from pushforward.combinatorial.problem import Problem
 from pushforward.combinatorial.raster import Raster
@@ -86,13 +86,13 @@ class GraphItems:
     def __len__(self) -> int:
         return len(self.items)
 
-    def batch(self, indices: Tensor) -> Solved:
+    def batch(self, indices: Tensor) -> Batch:
         parts = self.items.gather(indices)
         order = torch.from_numpy(np.argsort(np.concatenate([at for _, _, at in parts])))
         marks = [_flat(problem.encode(solutions)) for problem, solutions, _ in parts]
         values = torch.from_numpy(np.concatenate(marks)).long()
         features = torch.cat([features_of(problem) for problem, _, _ in parts])
-        return Solved(values[order], features=features[order])
+        return Batch(values[order], conditions={FEATURES: features[order]})
 
 
 @dataclass(eq=False)

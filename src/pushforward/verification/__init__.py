@@ -14,6 +14,7 @@ from pushforward.verification import (
     bound,
     card,
     change_of_variables,
+    combinatorial,
     discrete,
     energy,
     estimates,
@@ -55,6 +56,7 @@ TOPICS: tuple[ModuleType, ...] = (
     card,
     discrete,
     plugplay,
+    combinatorial,
     misprints,
 )
 CHECKS: tuple[Check, ...] = tuple(
