@@ -77,7 +77,8 @@ def main() -> None:
             d = gaps[f"graph prior{tail}"] - gaps[f"least degree{tail}"]
             error = d.std(ddof=1) / len(d) ** 0.5
             print(
-                f"graph prior − least degree{tail}: {d.mean():.2f} ± {error:.2f}, {(d < 0).sum()} won, {(d > 0).sum()} lost"
+                f"graph prior − least degree{tail}: {d.mean():.2f} ± {error:.2f}, "
+                f"{(d < 0).sum()} won, {(d > 0).sum()} lost"
             )
     stem = arguments.out / f"sets{n}.json"
     stem.write_text(json.dumps({name: g.tolist() for name, g in gaps.items()}, indent=1, ensure_ascii=False))
