@@ -120,7 +120,7 @@ def check(prior: NetworkDenoiser) -> None:
     """Print the share of noise that is removed."""
     natural = with_phase(photograph("flower.jpg")[None, 50 : 50 + SIZE, 150 : 150 + SIZE], 30_000)
     kinds = {"phantoms": phantoms(10_000, 4, SIZE), "phantoms, 320²": phantoms(20_000, 1, LARGE), "photograph": natural}
-    print("| σ | " + " | ".join(kinds) + " |\n|---" * (len(kinds) + 1) + "|")
+    print("| σ | " + " | ".join(kinds) + " |\n" + "|---" * (len(kinds) + 1) + "|")
     for sigma in (0.02, 0.05, 0.1, 0.2, 0.5):
         level = PATH.level(float(PATH.time(-torch.tensor(sigma).log())))
         left = []

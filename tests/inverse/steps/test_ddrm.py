@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, replace
 
@@ -112,6 +113,46 @@ def test_it_is_the_papers_equations(path, sigma, eta, eta_b):
             eta_b,
         )
         assert torch.allclose(found[i], expected, rtol=0, atol=1e-9)
+
+
+def by_component(path, levels, y, sigma_y, start, draws) -> Tensor:
+    """The default rule for one item, component by component: what is above, carried, passed and not seen."""
+    u, s, vh = torch.linalg.svd(operator().matrix)
+    s = torch.cat((s, torch.zeros(16 - len(s), dtype=F64)))
+    y_bar = torch.where(s > 0, torch.cat((u.T @ y, torch.zeros(6, dtype=F64))) / s, 0)
+    own = torch.where(s > 0, sigma_y / s, torch.inf)
+    x = start.clone()
+    for k, (t, level) in enumerate(itertools.pairwise(levels)):
+        estimate = Wavy(path).estimate(x[None], t)
+        mean, noise = (vh @ part.flatten() for part in (estimate.mean, estimate.noise))
+        z = vh @ draws.at(k).normal(SHAPE, F64).flatten() if level.sigma > 0 else torch.zeros(16, dtype=F64)
+        fresh = ReverseSDE()(t, level)
+        along = level.alpha * mean + level.sigma * (math.sqrt(1 - fresh) * noise + math.sqrt(fresh) * z)
+        anew = level.alpha * mean + level.sigma * z
+        ratio = level.sigma / level.alpha / own
+        passed = level.alpha * (mean + ratio**2 * (y_bar - mean)) + level.sigma * (1 - ratio**2).clamp(min=0).sqrt() * z
+        above = level.alpha * y_bar + (level.sigma**2 - (level.alpha * own) ** 2).clamp(min=0).sqrt() * z
+        moved = torch.where(t.sigma < t.alpha * own, along, torch.where(ratio < 1, passed, above))
+        unseen = anew if level.sigma > level.alpha * own.min() else along
+        x = (vh.T @ torch.where(s > 0, moved, unseen)).reshape(SHAPE)
+    return x
+
+
+@pytest.mark.parametrize("path", [VP(), EDM()], ids=lambda p: type(p).__name__)
+def test_the_default_is_its_four_cases(path):
+    """With one noise for all, or one per item, of which one is so large that its components are carried early."""
+    batch, steps, draws = 3, 14, Draws.of(8, range(3))
+    truth, start = draws.at("truth").normal(SHAPE, F64), path.prior(draws.at("prior").normal(SHAPE, F64))
+    for sigma in (0.03, torch.tensor([0.01, 0.1, 3.0], dtype=F64)):
+        likelihood = Gaussian.measure(operator(), truth, sigma, draws)
+        method, levels = DDRM(grid=Karras()), Karras()(path, steps)
+        found = method.restore(Wavy(path), likelihood, start, steps, draws)
+        measured = Measured.of(likelihood, start)
+        first = method.start(measured, start, levels[0], draws)
+        for i in range(batch):
+            own = float(sigma[i]) if isinstance(sigma, Tensor) else sigma
+            expected = by_component(path, levels, likelihood.y[i], own, first[i], draws[i : i + 1])
+            assert torch.allclose(found[i], expected, rtol=0, atol=1e-9)
 
 
 @dataclass(frozen=True, eq=False)

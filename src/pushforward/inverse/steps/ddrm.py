@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from pushforward.denoisers.denoiser import Denoiser
+from pushforward.denoisers.estimate import Estimate
 from pushforward.inverse.steps.anew import Ways, both_ways
 from pushforward.inverse.steps.measured import Components, Measured
 from pushforward.inverse.steps.moves import (
@@ -21,6 +23,7 @@ from pushforward.inverse.steps.moves import (
     moves,
     renewed,
 )
+from pushforward.numerics.broadcast import choose
 from pushforward.numerics.random import Draws
 from pushforward.paths.gaussian import GaussianPath, Level
 from pushforward.paths.grids import Grid
@@ -70,29 +73,48 @@ class DDRMStep:
         if not move.random and not known.exact:
             return estimate.mean, None
         noise = draws.normal_like(x) if move.random else None
-        free = renewed(estimate, move, noise)
-        mean, fresh = known.project(estimate.mean), None if noise is None else known.project(noise)
-        below = self._below(mean, move, fresh)
-        held = torch.where(move.sigma >= move.alpha * known.noise, self._above(mean, move, fresh), below)
+        free, bars = renewed(estimate, move, noise), Bars(known, estimate, noise)
+        if move.sigma >= move.alpha * known.most:
+            held = self._above(bars, move)
+        elif move.sigma < move.alpha * known.least:
+            held = self._below(bars, move)
+        else:
+            above = move.sigma >= move.alpha * known.noise
+            held = torch.where(above, self._above(bars, move), self._below(bars, move))
         return free + known.embed(held - known.project(free)), None
 
-    def _above(self, mean: Tensor, move: Move, fresh: Tensor | None) -> Tensor:
-        """The third branch; `mean` is D̄, `fresh` z̄."""
+    def _above(self, bars: Bars, move: Move) -> Tensor:
+        """The third branch."""
         known = self.components
         weight = self.blend(move.sigma / move.alpha, known.noise)
         found = move.alpha * weight * known.y
         if isinstance(weight, Tensor) or weight != 1.0:
-            found = found + move.alpha * (1 - weight) * mean
-        if fresh is None:
+            found = found + move.alpha * (1 - weight) * bars.mean
+        if bars.noise is None:
             return found
         rest = (move.sigma**2 - (move.alpha * weight * known.noise) ** 2).clamp(min=0).sqrt()
-        return found + rest * fresh
+        return torch.addcmul(found, rest, bars.noise)
 
-    def _below(self, mean: Tensor, move: Move, fresh: Tensor | None) -> Tensor:
+    def _below(self, bars: Bars, move: Move) -> Tensor:
         """The second branch."""
         known = self.components
-        found = move.alpha * mean + move.kept * known.precision * (known.y - mean)
-        return found if fresh is None else torch.add(found, fresh, alpha=move.fresh)
+        found = move.alpha * bars.mean + move.kept * known.precision * (known.y - bars.mean)
+        return found if bars.noise is None else torch.add(found, bars.noise, alpha=move.fresh)
+
+
+class Bars:
+    """D̄ and z̄: V* of an estimate's mean and of fresh noise, each computed where a branch asks for it."""
+
+    def __init__(self, known: Components, estimate: Estimate, noise: Tensor | None) -> None:
+        self._known, self._estimate, self._noise = known, estimate, noise
+
+    @cached_property
+    def mean(self) -> Tensor:
+        return self._known.project(self._estimate.mean)
+
+    @cached_property
+    def noise(self) -> Tensor | None:
+        return None if self._noise is None else self._known.project(self._noise)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +127,9 @@ class AlongStateStep(DDRMStep):
     """
 
     least: Tensor
-    """min σ_y/s_i of each item, (1 or B, 1, …)."""
+    """min σ_y/s_i of each item, (1 or B,)."""
+    ends: tuple[float, float]
+    """The smallest and the largest of these."""
 
     def plan(self, path: GaussianPath, levels: Sequence[Level], /) -> list[Ways]:  # type: ignore[override]
         return both_ways(levels, self.renewal)
@@ -118,20 +142,42 @@ class AlongStateStep(DDRMStep):
         if not move.random and not known.exact:
             return estimate.mean, None
         noise = draws.normal_like(x) if move.random else None
+        bars = Bars(known, estimate, noise)
+        if move.sigma > move.alpha * max(self.ends[1], known.most):
+            free = renewed(estimate, ways.renewed, noise)
+            return free + known.embed(self._above(bars, move) - self._project(free, bars, ways.renewed)), None
         along = renewed(estimate, move, noise)
-        free = torch.where(move.sigma > move.alpha * self.least, renewed(estimate, ways.renewed, noise), along)
-        mean, fresh = known.project(estimate.mean), None if noise is None else known.project(noise)
-        carried = move.level.sigma < move.level.alpha * known.noise
-        below = torch.where(carried, known.project(along), self._below(mean, move, fresh))
-        held = torch.where(move.sigma >= move.alpha * known.noise, self._above(mean, move, fresh), below)
-        return free + known.embed(held - known.project(free)), None
+        if move.level.sigma < move.level.alpha * known.least:
+            return along, None
+        return self._between(along, estimate, noise, bars, ways), None
 
-    def _below(self, mean: Tensor, move: Move, fresh: Tensor | None) -> Tensor:
+    def _between(self, along: Tensor, estimate: Estimate, noise: Tensor | None, bars: Bars, ways: Ways) -> Tensor:
+        """Where some components are above the measurement's noise and others below."""
+        move, known = ways.along, self.components
+        free, here = along, known.project(along)
+        there = here
+        if move.sigma > move.alpha * self.ends[0]:
+            anew = renewed(estimate, ways.renewed, noise)
+            above = move.sigma > move.alpha * self.least
+            there = self._project(anew, bars, ways.renewed)
+            free, there = choose(above, anew, along), choose(above, there, here)
+        carried = move.level.sigma < move.level.alpha * known.noise
+        below = torch.where(carried, here, self._below(bars, move))
+        held = torch.where(move.sigma >= move.alpha * known.noise, self._above(bars, move), below)
+        return free + known.embed(held - there)
+
+    def _project(self, free: Tensor, bars: Bars, move: Move) -> Tensor:
+        """V* of what is renewed, by what of it is known already."""
+        if move.kept > 0 or bars.noise is None:
+            return self.components.project(free)
+        return torch.add(move.alpha * bars.mean, bars.noise, alpha=move.fresh)
+
+    def _below(self, bars: Bars, move: Move) -> Tensor:
         """The reverse SDE from ȳ, whose noise is σ_y/s_i."""
         known = self.components
         ratio = (move.sigma / move.alpha * known.precision).clamp(max=1)
-        found = move.alpha * (mean + ratio**2 * (known.y - mean))
-        return found if fresh is None else found + move.sigma * (1 - ratio**2).sqrt() * fresh
+        found = move.alpha * (bars.mean + ratio**2 * (known.y - bars.mean))
+        return found if bars.noise is None else torch.addcmul(found, move.sigma * (1 - ratio**2).sqrt(), bars.noise)
 
 
 @dataclass(frozen=True)
@@ -168,7 +214,8 @@ class DDRM(Stepwise):
         if not self.along_state:
             return DDRMStep(known, self.renewal, self.blend)
         least = torch.where(known.seen, known.noise, torch.inf).flatten(1).amin(1)
-        return AlongStateStep(known, self.renewal, self.blend, least.reshape(-1, *[1] * (x.ndim - 1)))
+        ends = float(least.min()), float(least.max())
+        return AlongStateStep(known, self.renewal, self.blend, least, ends)
 
     def start(self, measured: Measured, x: Tensor, level: Level, draws: Draws) -> Tensor:
         """N(α ȳ, σ² − (α σ_y/s)²) where that is a variance, else N(0, σ²)."""

@@ -111,6 +111,12 @@ class Components:
     seen: Tensor
     exact: bool
     """Whether some item may have been measured without noise."""
+    least: float
+    """The smallest σ_y/s of what is seen of any item, inf where nothing is: known without asking the device."""
+    most: float
+    """The largest, 0 where nothing is seen."""
+    whole: bool
+    """Whether all is seen."""
 
     @staticmethod
     def of(system: SingularSystem, measured: Measured, x: Tensor) -> Components:
@@ -119,8 +125,10 @@ class Components:
         per = inverse(s)
         sigma = measured.sigma
         noise = per * (sigma if not isinstance(sigma, Tensor) else sigma.reshape(-1, *[1] * (s.ndim - 1)))
-        exact = bool((torch.as_tensor(sigma) == 0).any())
-        return Components(system, per * parts, noise, inverse(noise), s > 0, exact)
+        seen = s > 0
+        ends = torch.where(seen, noise, torch.inf).min(), torch.where(seen, noise, 0).max()
+        exact, whole = bool((torch.as_tensor(sigma) == 0).any()), bool(seen.all())
+        return Components(system, per * parts, noise, inverse(noise), seen, exact, *map(float, ends), whole)
 
     def project(self, x: Tensor) -> Tensor:
         """V* x."""
@@ -128,4 +136,4 @@ class Components:
 
     def embed(self, change: Tensor) -> Tensor:
         """V c for the seen components of c."""
-        return self.system.v(torch.where(self.seen, change, 0))
+        return self.system.v(change if self.whole else torch.where(self.seen, change, 0))
