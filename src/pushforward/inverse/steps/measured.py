@@ -126,9 +126,9 @@ class Components:
         sigma = measured.sigma
         noise = per * (sigma if not isinstance(sigma, Tensor) else sigma.reshape(-1, *[1] * (s.ndim - 1)))
         seen = s > 0
-        ends = torch.where(seen, noise, torch.inf).min(), torch.where(seen, noise, 0).max()
+        least, most = float(torch.where(seen, noise, torch.inf).min()), float(torch.where(seen, noise, 0).max())
         exact, whole = bool((torch.as_tensor(sigma) == 0).any()), bool(seen.all())
-        return Components(system, per * parts, noise, inverse(noise), seen, exact, *map(float, ends), whole)
+        return Components(system, per * parts, noise, inverse(noise), seen, exact, least, most, whole)
 
     def project(self, x: Tensor) -> Tensor:
         """V* x."""
