@@ -12,6 +12,7 @@ from pushforward.brain import (
     Components,
     Exact,
     Noised,
+    Prior,
     Recording,
     Settings,
     Task,
@@ -24,7 +25,11 @@ from pushforward.brain import (
     retrieved,
     study,
 )
+from pushforward.denoisers import Mixture
 from pushforward.errors import UserError
+from pushforward.latent import PCA
+from pushforward.models.denoising import generator_of
+from pushforward.models.latent import Latent
 from pushforward.numerics.random import Draws
 from pushforward.samplers import default_sampler
 
@@ -183,3 +188,22 @@ def test_both_ways_are_usable_alone(world, components):
     sampler = default_sampler(world.prior.generator.model.path, 6, 0.3)
     for way in (Noised(0.5, sampler, 6), Exact(60)):
         assert way(task, 3, 0).shape == (3, 2, 1, 4, 4)
+
+
+def test_the_prior_may_be_a_model_of_latents(world):
+    """Ridge goes to the latents of its own first stage, draws are decoded by it."""
+    x = world.prior.form.encode(world.items(600, 9))
+    stage = PCA((1, 4, 4), 6)
+    stage.fit(x)
+    codes = stage.code(x)
+    flat = codes.mean.double()
+    law = Mixture.of_covariances(torch.ones(1).double(), torch.zeros(1, 6).double(), torch.ones(1, 6).double())
+    model = Latent(stage, type(world.prior.generator.model)(law, (6,)))
+    model.standard.measure([codes])
+    torch.testing.assert_close(flat.std(0), model.standard.scale.double().flatten(), rtol=1e-2, atol=1e-3)
+    prior = Prior.of(generator_of(model, world.prior.form))
+    recording = world.recording(80, 30)
+    settings = replace(QUICK, components=6, exact=True, evaluations=60, permutations=0)
+    found = study(prior, world.items(300, 9), recording, settings)
+    assert found.decoded.samples.shape == (4, 30, 1, 4, 4)
+    assert found.scores["mean of the samples"].identified[0].share > 0.9
