@@ -15,8 +15,10 @@ from pushforward.denoisers.guidance import _joint
 from pushforward.denoisers.oracle import Mixture, MixtureDenoiser
 from pushforward.denoisers.precondition import DataPrediction, EDMPrediction
 from pushforward.errors import UserError
+from pushforward.latent import PCA
 from pushforward.models.denoising import DiffusionGenerator
 from pushforward.models.diffusion import Diffusion
+from pushforward.models.latent import latent_model
 from pushforward.networks import DiT
 from pushforward.numerics.random import Draws
 from pushforward.paths import EDM
@@ -117,6 +119,9 @@ class Split:
     def batch(self, indices):
         return Batch(self.values[torch.as_tensor(indices)])
 
+    def all(self):
+        return self.batch(range(len(self)))
+
 
 def test_conditions_come_from_arrays_and_from_functions_of_the_items():
     x = Draws.of(0, range(6)).normal((2,))
@@ -129,6 +134,15 @@ def test_conditions_come_from_arrays_and_from_functions_of_the_items():
         Conditioned(Split(x), {"vector": torch.zeros(5, 1)})
     with pytest.raises(UserError, match="not finite"):
         Conditioned(Split(x), {"vector": torch.full((6, 1), math.nan)})
+
+
+def test_latent_models_pass_conditions_on_to_their_model_of_latents():
+    x = Draws.of(0, range(20)).normal((3,))
+    items = Conditioned(Split(x), {"vector": torch.arange(20.0)[:, None]})
+    model = latent_model(PCA((3,), 2), noting())
+    train, _ = model.prepare(items, items)
+    model.loss("loss", train.batch(torch.tensor([3, 7])), Draws.of(0, range(2)))
+    assert model.inner.network.calls[0][1].tolist() == [[3.0], [7.0]]
 
 
 def test_a_model_of_several_conditions_learns_to_obey_each_and_all():

@@ -118,7 +118,10 @@ class Latent(Family):
     # -- training --------------------------------------------------------------------------------------------------
 
     def prepare(self, train: Split, validation: Split, seed: int = 0) -> tuple[Items, Items]:
-        """Fit a first stage that is in closed form, measure the scale, and keep the latents where they fit in memory.
+        """Fit a first stage that is in closed form, measure the scale, and keep the latents.
+
+        They are not kept where they do not fit in memory, or where items come with conditions, which may be functions
+        of the items.
 
         What was fitted and measured before is taken as it is: it is stored with the weights.
         """
@@ -129,7 +132,8 @@ class Latent(Family):
             self.standard.measure(self._codes(train), keep_units=isinstance(self.stage, Indices))
             self._measure_lost(validation if len(validation) else train)
         latents = math.prod(self.first_stage.latent_shape)
-        if (len(train) + len(validation)) * latents > _HELD:
+        told = bool(len(train)) and bool(train.batch(torch.zeros(1, dtype=torch.int64)).conditions)
+        if told or (len(train) + len(validation)) * latents > _HELD:
             return train, validation
         return self.encoded(train), self.encoded(validation)
 
@@ -144,12 +148,14 @@ class Latent(Family):
     @torch.no_grad()
     def encoded(self, split: Split) -> EncodedItems:
         """The latents of all items of a split."""
-        codes = list(self._codes(split))
-        shape = self.first_stage.latent_shape
-        mean = torch.cat([code.mean.cpu() for code in codes]) if codes else torch.zeros(0, *shape)
-        deviations = [code.deviation.cpu() for code in codes if code.deviation is not None and self.random]
+        means: list[Tensor] = [torch.zeros(0, *self.first_stage.latent_shape)]
+        deviations: list[Tensor] = []
+        for code in self._codes(split):
+            means.append(code.mean.cpu())
+            if code.deviation is not None:
+                deviations.append(code.deviation.cpu())
         labels = None if split.labels is None else torch.from_numpy(split.labels)
-        return EncodedItems(mean, torch.cat(deviations) if deviations else None, labels)
+        return EncodedItems(torch.cat(means), torch.cat(deviations) if deviations else None, labels)
 
     @torch.no_grad()
     def _codes(self, split: Split) -> Iterator[Code]:
@@ -205,7 +211,7 @@ class Latent(Family):
             with torch.no_grad():
                 code = self._code(batch.values)
         z = code.sample(draws.at("first stage"))
-        return Batch(self.standard.standardised(z), batch.labels)
+        return Batch(self.standard.standardised(z), batch.labels, batch.conditions)
 
     # -- use -------------------------------------------------------------------------------------------------------
 

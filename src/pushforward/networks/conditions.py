@@ -44,7 +44,7 @@ class TokenCondition(nn.Module):
         super().__init__()
         self.features = features
         self.project = nn.Linear(features, width)
-        self.first = nn.Parameter(0.02 * torch.randn(width))
+        self.first = nn.Parameter(nn.init.normal_(torch.empty(width), std=0.02))
 
     def forward(
         self, value: Tensor | None, mask: Tensor | None, dropped: Tensor | None, batch: int

@@ -35,7 +35,7 @@ class Kept(nn.Module):
     def __init__(self, inputs: int, outputs: int, kernel: tuple[int, ...] = ()) -> None:
         super().__init__()
         self.kernel = kernel
-        self.weight = nn.Parameter(torch.randn(outputs, inputs, *kernel))
+        self.weight = nn.Parameter(nn.init.normal_(torch.empty(outputs, inputs, *kernel)))
 
     def forward(self, x: Tensor, gain: Tensor | float = 1.0) -> Tensor:
         if self.training:
