@@ -82,10 +82,10 @@ def test_weightings_by_name(items, name, rule):
     config = resolve(pf.configure(*settings, preset="vp"), items)
     model = build_model(config.model, items.format)
     levels = [model.path.level(t) for t in (0.1, 0.5, 0.9)]
-    ratios = [model.weighting(level, model.prediction) / rule(level, model.prediction) for level in levels]
+    ratios = [model.descends.weighting(level, model.prediction) / rule(level, model.prediction) for level in levels]
     assert ratios == pytest.approx(ratios[:1] * 3, rel=1e-9)
     t = model.times(model.path, Draws.of(0, range(20_000))).t
-    weights = torch.as_tensor(model.weighting(model.path.level(t), model.prediction), dtype=torch.float64)
+    weights = torch.as_tensor(model.descends.weighting(model.path.level(t), model.prediction), dtype=torch.float64)
     assert float(weights.expand(len(t)).mean()) == pytest.approx(1.0, rel=0.02)
     assert name in describe_model(config.model, items.format)
 
@@ -114,9 +114,10 @@ class Counted(torch.nn.Module):
         return self.inner(*args, **conditions)
 
 
-def test_a_sampler_that_needs_the_variance_says_so():
+def test_a_sampler_that_needs_the_variance_says_so(items):
+    model = build_model(resolve(pf.configure("model.network=mlp", "model.network.width=8"), items).model, items.format)
     with pytest.raises(UserError, match=r"with_variance"):
-        build_sampler("analytic-ddpm", None, 3)
+        build_sampler("analytic-ddpm", model, 3)
 
 
 def test_an_unknown_sampler_names_the_nearest():

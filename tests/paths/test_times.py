@@ -137,3 +137,18 @@ def test_loss_aware_uses_the_law_itself_until_every_cell_is_known():
 def test_what_laws_refuse(bad):
     with pytest.raises(UserError, match=r"\w"):
         bad()
+
+
+def test_averages_do_not_depend_on_how_a_step_is_cut():
+    path, whole, cut = VE(), LossAware(UniformTimes(), cells=8), LossAware(UniformTimes(), cells=8)
+    for step in range(3):
+        draws = Draws.of(step, range(64))
+        times, losses = whole(path, draws), torch.linspace(0.5, 4, 64)
+        whole.observe(times, losses)
+        first, second = cut(path, draws[torch.arange(20)]), cut(path, draws[torch.arange(20, 64)])
+        cut.tally(first, losses[:20])
+        other = LossAware(cut.law, cells=8)  # another process's part of the step
+        other.tally(second, losses[20:])
+        cut.settle(lambda sums, other=other: sums + other._tallied)
+        assert torch.allclose(whole.second, cut.second) and torch.equal(whole.seen, cut.seen)
+    assert float(whole.second.max()) > 1

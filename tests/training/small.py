@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from pushforward.numerics.dropout import Dropout
 from pushforward.numerics.random import Draws
+from pushforward.paths import VP
+from pushforward.paths.times import LossAware, UniformTimes
 from pushforward.training import Recipe
 
 SHAPE = (1, 4, 4)
@@ -81,6 +83,27 @@ class Duel(nn.Module):
             return nn.functional.softplus(-self.critic(fake))[:, 0]
         real = self.critic(batch.values.flatten(1))
         return (nn.functional.softplus(-real) + nn.functional.softplus(self.critic(fake)))[:, 0]
+
+
+class Aware(Small):
+    """Draws its noise levels where the losses met so far were large."""
+
+    def __init__(self):
+        super().__init__()
+        self.times = LossAware(UniformTimes(), cells=4)
+
+    def loss(self, objective, batch, draws):
+        times = self.times(VP(), draws.at("time"))
+        scale = 3 * times.t.float()[:, None, None, None]
+        noise = draws.at("noise").normal_like(batch.values)
+        predicted = self.second(self.drop(torch.tanh(self.first(batch.values + scale * noise))))
+        losses = (predicted - noise).square().flatten(1).mean(1)
+        if self.training:
+            self.times.tally(times, losses)
+        return losses * times.weight.float()
+
+    def after_step(self, total):
+        self.times.settle(total)
 
 
 def recipe(**changes):

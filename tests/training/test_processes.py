@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small import Duel, Points, Small, recipe
+from small import Aware, Duel, Points, Small, recipe
 from test_resume import StopAt
 
 from pushforward.errors import Interrupted
@@ -60,6 +60,7 @@ def one(tmp_path_factory):
     fit(Small(), Points(50), HELD, recipe(batch_size=15), root / "whole", {})
     fit(Small(), Points(50), None, recipe(batch_size=1, steps=4), root / "one", {})
     fit(Duel(), Points(50), HELD, recipe(), root / "duel", {})
+    fit(Aware(), Points(50), HELD, recipe(batch_size=15), root / "aware", {})
     return root
 
 
@@ -75,6 +76,12 @@ def test_uneven_parts_and_parts_without_items(one, two):
 def test_two_objectives(one, two):
     names = ("loss/critic", "loss/generator", "gradient_norm/critic", "gradient_norm/generator")
     assert_alike(one / "duel", two / "duel", names)
+
+
+def test_times_that_follow_the_losses_are_the_same_however_a_step_is_cut(one, two):
+    assert_alike(one / "aware", two / "aware")
+    seen = find_checkpoint(two / "aware", "last").tensors("model")["times.seen"]
+    assert int(seen.sum()) == 24 * 15 and int(seen.min()) > 0
 
 
 def test_what_one_process_began_two_continue(one, two):

@@ -11,7 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import torch
-from small import Duel, Points, Small, recipe
+from small import Aware, Duel, Points, Small, recipe
 
 from pushforward.cli.leaving import leave
 from pushforward.errors import Interrupted, PushforwardError
@@ -42,6 +42,7 @@ def main(root: Path) -> None:
     fit(Small(), points, held, recipe(batch_size=15, accumulate=2), root / "accumulated", {})
     fit(Small(), points, None, recipe(batch_size=1, steps=4), root / "one", {})
     fit(Duel(), points, held, recipe(), root / "duel", {})
+    fit(Aware(), points, held, recipe(batch_size=15, accumulate=2), root / "aware", {})
     fit(Small(), points, held, recipe(batch_size=15), root / "continued", {})
     try:
         fit(Small(), points, held, recipe(batch_size=15), root / "stopped", {}, observers=[StopAt()])

@@ -141,7 +141,16 @@ class DiffusionConfig(Section):
     path: PathConfig = EDMConfig()
     prediction: Literal["noise", "data", "v", "score", "flow", "edm"] = "edm"
     sigma_data: Size | None = Field(None, description="the data's standard deviation; measured when not given")
-    times: Literal["log-normal", "uniform", "logit-normal"] = Field("log-normal", description="law of training times")
+    loss: Literal["simple", "bound", "hybrid"] = Field(
+        "simple", description="bound: the variational bound; hybrid: the simple loss, and the bound for the variance"
+    )
+    learned_variance: bool | None = Field(
+        None, description="the network tells Var[x_0 | x_t] too, in as many more channels [with the hybrid loss]"
+    )
+    times: Literal["log-normal", "uniform", "logit-normal", "loss-aware"] | None = Field(
+        None,
+        description="law of training times [log-normal; uniform with the bound]; loss-aware: where the loss is large",
+    )
     weighting: Literal["output", "noise", "data", "v", "edm", "min-snr", "p2", "likelihood"] = Field(
         "output", description="whose squared error is descended; output: that of what the network predicts"
     )

@@ -89,9 +89,9 @@ def predict(
     x = predictor.pairing.encode_features(predictor.pairing.raw_features(frame.without(predictor.pairing.targets)))
     how: dict[str, Any] = {"seed": seed, "evaluations": evaluations, "progress": progress}
     if sampler is not None:
-        if named(sampler).needs_variance:
+        model = cast("Denoising", predictor.card)  # of it a sampler asks the path, the prediction and the variance
+        if named(sampler).lacks_variance(model):
             predictor = _with_variance(run, predictor)
-        model = cast("Denoising", predictor.card)  # of it a sampler asks the path and the prediction alone
         how["sampler"] = build_sampler(sampler, model, evaluations, predictor.variance)
     if predictor.card.classify:
         law = predictor.classify(x, samples=samples, keep=keep, **how)

@@ -48,6 +48,8 @@ from pushforward.training.tunings import read_tunings
 from pushforward.training.variances import read_variances, variances_on, write_variances
 
 _CONTENTS = "data (a hash of its contents)"
+_LATER: dict[str, Any] = {"loss": "simple", "learned_variance": False}
+"""Settings that earlier versions did not know, as they were then: a run begun by one of them is continued."""
 SCHEMA = 1
 """The version of what is stored; readers accept every version up to their own."""
 
@@ -266,9 +268,9 @@ def describe(config: Config, data: Dataset, out: Path | str) -> dict[str, Any]:
 
 def _identity(description: Mapping[str, Any]) -> dict[str, Any]:
     """What must agree for a run to be continued: model, data, augmentation (the engine compares the recipe itself)."""
-    data = description["config"]["data"]
+    data, model = description["config"]["data"], description["config"]["model"]
     return {
-        "model": description["config"]["model"],
+        "model": {name: value for name, value in model.items() if _LATER.get(name, _LATER) != value},
         _CONTENTS: description["data"]["fingerprint"],
         "data": {name: data[name] for name in AUGMENTATIONS},
     }

@@ -45,14 +45,20 @@ class Named:
     """A sampler by name: what it is in a few words, how it is made, and what it needs.
 
     `random`: it draws noise on the way, so that its samples are not those of the probability flow. `needs_variance`:
-    it uses Var[x_0 | x_t]. `adaptive`: it decides itself how many evaluations it takes.
+    it uses Var[x_0 | x_t], the model's own or estimated. `needs_table`: it plans by one number per level, which is
+    estimated whatever the model tells. `adaptive`: it decides itself how many evaluations it takes.
     """
 
     about: str
     build: Callable[[Request], Sampling]
     random: bool = False
     needs_variance: bool = False
+    needs_table: bool = False
     adaptive: bool = False
+
+    def lacks_variance(self, model: Denoising) -> bool:
+        """Whether Var[x_0 | x_t] has to be estimated before this sampler can run on a model."""
+        return self.needs_table or (self.needs_variance and not model.tells_variance)
 
 
 def grid_of(model: Denoising) -> Grid:
@@ -75,6 +81,12 @@ def _ddim(eta: float) -> Callable[[Request], Sampling]:
         return ask.on(Ancestral(eta))
 
     return build
+
+
+def _ddpm(ask: Request) -> Sampling:
+    from pushforward.samplers import Ancestral, analytic, fixed_small
+
+    return ask.on(Ancestral(1.0, analytic if ask.model.tells_variance else fixed_small))
 
 
 def _ddpm_large(ask: Request) -> Sampling:
@@ -237,16 +249,26 @@ SAMPLERS: dict[str, Named] = {
     "dpm-adaptive": Named("DPM-Solver-23 with its own steps: --steps is not used", _dpm_adaptive, adaptive=True),
     "ode-adaptive": Named("the probability flow to a tolerance: --steps is not used", _ode_adaptive, adaptive=True),
     "ddim-0.5": Named("DDIM with η = 0.5, between DDIM and DDPM", _ddim(0.5), random=True),
-    "ddpm": Named("DDPM: ancestral, small variance", _ddim(1.0), random=True),
+    "ddpm": Named("DDPM: ancestral, with the learned variance where there is one, else the small", _ddpm, random=True),
     "ddpm-large": Named("DDPM: ancestral, large variance", _ddpm_large, random=True),
     "analytic-ddpm": Named(
-        "Analytic-DPM: DDPM with the variance estimated on the data", _analytic(1.0), random=True, needs_variance=True
+        "Analytic-DPM: DDPM with the variance learned, else estimated on the data",
+        _analytic(1.0),
+        random=True,
+        needs_variance=True,
     ),
     "analytic-ddim": Named(
-        "Analytic-DPM: DDIM with the variance estimated on the data", _analytic(0.0), random=True, needs_variance=True
+        "Analytic-DPM: DDIM with the variance learned, else estimated on the data",
+        _analytic(0.0),
+        random=True,
+        needs_variance=True,
     ),
     "analytic-optimal": Named(
-        "Analytic-DPM on the levels of the best bound", _analytic_optimal, random=True, needs_variance=True
+        "Analytic-DPM on the levels of the best bound",
+        _analytic_optimal,
+        random=True,
+        needs_variance=True,
+        needs_table=True,
     ),
     "sde-dpm++2m": Named("SDE-DPM-Solver++ 2M: second order with fresh noise", _sde_2m, random=True),
     "heun-churn": Named("Heun with the churn of EDM: fresh noise on the way", _heun_churn, random=True),
@@ -284,7 +306,7 @@ def build_sampler(name: str, model: Denoising, evaluations: int, variance: Varia
     Raises UserError, with the nearest name, where there is none, and where it needs a variance that is not given.
     """
     entry = named(name)
-    if entry.needs_variance and variance is None:
+    if variance is None and entry.lacks_variance(model):
         raise UserError(
             f"the sampler {name!r} needs Var[x_0 | x_t] of the model, estimated on its data: take the run with its "
             "variances, `run.with_variance()`"

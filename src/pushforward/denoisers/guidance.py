@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pushforward.denoisers.denoiser import Denoiser, NetworkDenoiser
 from pushforward.denoisers.estimate import Estimate
+from pushforward.denoisers.variance import LearnedVariance
 from pushforward.denoisers.wrappers import Wrapper
 from pushforward.errors import UserError
 from pushforward.numerics.broadcast import Scalar, expand
@@ -75,10 +76,10 @@ class Guided(Denoiser):
         joint = _joint(self.conditional, self.unconditional)
         if joint is None:
             return self.conditional.estimate(x, level), self.unconditional.estimate(x, level)
-        output = joint.estimate(torch.cat((x, x)), _twice(level)).output
+        both = joint.estimate(torch.cat((x, x)), _twice(level))
         reading = joint.prediction.reading(level)
-        first, second = output.chunk(2)
-        return Estimate(x, level, first, reading), Estimate(x, level, second, reading)
+        first, second = both.output.chunk(2)
+        return Estimate(x, level, first, reading, lambda: _first_half(both)), Estimate(x, level, second, reading)
 
     def given(self, **conditions: object) -> Guided:
         return replace(self, conditional=self.conditional.given(**conditions))
@@ -167,9 +168,16 @@ def _gradient(log_prob: Callable[[Tensor, Level], Tensor], x: Tensor, level: Lev
         return torch.autograd.grad(value.sum(), state, create_graph=tracked)[0]
 
 
-def _joint(conditional: Denoiser, unconditional: Denoiser) -> NetworkDenoiser | None:
+def _first_half(both: Estimate) -> Tensor | None:
+    return None if both.var is None else both.var.chunk(2)[0]
+
+
+def _joint(conditional: Denoiser, unconditional: Denoiser) -> NetworkDenoiser | LearnedVariance | None:
     """One denoiser whose batch is the two after another, where they share all but the values of the conditions."""
     first, second = conditional, unconditional
+    if isinstance(first, LearnedVariance) and isinstance(second, LearnedVariance):
+        base = _joint(first.base, second.base)
+        return replace(first, base=base) if isinstance(base, NetworkDenoiser) and first.rule == second.rule else None
     if not isinstance(first, NetworkDenoiser) or not isinstance(second, NetworkDenoiser):
         return None
     same = first.network is second.network and first.prediction == second.prediction and first.time == second.time

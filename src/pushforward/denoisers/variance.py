@@ -186,9 +186,32 @@ class PriorVariance:
     sigma_data: float = 1.0
 
     def __call__(self, level: Level, v: Tensor) -> Tensor:
-        alpha, sigma = (torch.as_tensor(s, dtype=torch.float64) for s in (level.alpha, level.sigma))
-        cap = (self.sigma_data * sigma) ** 2 / ((alpha * self.sigma_data) ** 2 + sigma**2)
-        return (v + 1) / 2 * cap.to(v).reshape(-1, *(1,) * (v.ndim - 1))
+        return (v + 1) / 2 * _gaussian_variance(self.sigma_data, level, v)
+
+
+@dataclass(frozen=True)
+class ScaledVariance:
+    """Var[x_0 | x_t] = e^v · σ_d²σ²/(α²σ_d² + σ²): v = 0 is Gaussian data, where a network begins whose output is zero.
+
+    Positive for every v, which descent along a bound needs, and without an upper end: between modes the variance of
+    x_0 can be far above that of Gaussian data.
+    """
+
+    sigma_data: float = 1.0
+
+    def __call__(self, level: Level, v: Tensor) -> Tensor:
+        return torch.exp(v.clamp(-_FARTHEST, _FARTHEST)) * _gaussian_variance(self.sigma_data, level, v)
+
+
+_FARTHEST = 20.0
+"""|v| beyond which e^v is no variance of anything."""
+
+
+def _gaussian_variance(sigma_data: float, level: Level, like: Tensor) -> Tensor:
+    """σ_d²σ²/(α²σ_d² + σ²), of one level or one per sample, to broadcast with `like` (B, …)."""
+    alpha, sigma = (torch.as_tensor(s, dtype=torch.float64) for s in (level.alpha, level.sigma))
+    var = (sigma_data * sigma) ** 2 / ((alpha * sigma_data) ** 2 + sigma**2)
+    return var.to(like).reshape(-1, *(1,) * (like.ndim - 1))
 
 
 @dataclass(frozen=True)
@@ -214,7 +237,8 @@ class LearnedVariance(Denoiser):
                 f"data; this one gives {both.output.shape[1]}"
             )
         output, v = both.output.chunk(2, 1)
-        return Estimate(x, level, output, both.reading, lambda: self.rule(level, v))
+        full = v.to(torch.promote_types(v.dtype, torch.float32))  # in half precision e^v would be off by per cents
+        return Estimate(x, level, output, both.reading, lambda: self.rule(level, full))
 
     def given(self, **conditions: object) -> LearnedVariance:
         return replace(self, base=self.base.given(**conditions))

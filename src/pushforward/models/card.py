@@ -78,6 +78,7 @@ class Card(Family):
     centre: Tensor
     covariance: Tensor
     temperature: Tensor
+    tells_variance = False  # what samplers ask of a denoising family
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pushforward.data.format import Format
 from pushforward.denoisers.denoiser import Denoiser
-from pushforward.denoisers.guidance import guided
+from pushforward.denoisers.guidance import ALWAYS, GuidanceInterval, guided
 from pushforward.denoisers.variance import VarianceTable, WithVariance
 from pushforward.errors import UserError
 from pushforward.models.card import Card
@@ -35,13 +35,16 @@ class DiffusionGenerator(Generator):
 
     `conditions` are what it is told beside the class (`given`), one entry for all or entries that samples take in
     turn; `held` names those that guidance keeps in both of its estimates, as an image to be enlarged usually is.
-    `variance` is Var[x_0 | x_t] as estimated on its data, for the samplers that use it (Analytic-DPM); `tuned` are the
-    samplers fitted to it, by evaluations.
+    `variance` is Var[x_0 | x_t] as estimated on its data, for the samplers that use it (Analytic-DPM) where the model
+    has not learned it; `tuned` are the samplers fitted to it, by evaluations, which are of its bare estimates.
+    `interval` says where guidance acts, `around` is put around the guided denoiser, such as clipping.
     """
 
     model: Denoising
     variance: VarianceTable | None = None
     tuned: Mapping[int, Tuned] = field(default_factory=dict)
+    interval: GuidanceInterval = ALWAYS
+    around: Callable[[Denoiser], Denoiser] | None = None
     conditions: Mapping[str, Tensor] = field(default_factory=dict)
     held: tuple[str, ...] = ()
 
@@ -75,15 +78,21 @@ class DiffusionGenerator(Generator):
         start = self.model.path.prior(draws.at("prior").normal(self.model.shape))
         told = {name: value.to(draws.index.device)[draws.index % len(value)] for name, value in self.conditions.items()}
         denoiser = self.conditioned(labels, guidance, told)
-        if self.variance is not None:
+        if self.variance is not None and not self.model.tells_variance:
             denoiser = WithVariance(denoiser, self.variance)
+        if self.around is not None:
+            denoiser = self.around(denoiser)
         return sampler.sample(denoiser, start, evaluations, draws, observe=observe)
 
     def usual_sampler(self, steps: int, guidance: float = 1.0) -> Sampling:
         """The one tuned to this model at so many evaluations, where there is one and no guidance; else the default."""
-        if steps in self.tuned and guidance == 1.0:
+        if self.uses_tuned(steps, guidance):
             return self.tuned[steps].whole()
         return default_sampler(self.model.path, steps, self.model.prediction.sigma_data)
+
+    def uses_tuned(self, steps: int, guidance: float = 1.0) -> bool:
+        """Whether the usual sampler of so many evaluations is one that was tuned to this model."""
+        return steps in self.tuned and guidance == 1.0 and self.around is None
 
     def conditioned(
         self, labels: Tensor | None, guidance: float = 1.0, told: Mapping[str, Tensor] | None = None
@@ -108,7 +117,7 @@ class DiffusionGenerator(Generator):
             dropped = ~torch.tensor(keep, device=device).expand(len(next(iter(told.values()))), -1)
             # the same names on both sides, so that the network is called once for the two
             bound, free = bound.given(dropped=torch.zeros_like(dropped)), free.given(**told, dropped=dropped)
-        return guided(bound, free, guidance)
+        return guided(bound, free, guidance, self.interval)
 
 
 @dataclass(frozen=True, eq=False)

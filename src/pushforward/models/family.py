@@ -64,6 +64,11 @@ class Denoising(Family):
     path: GaussianPath
     prediction: Prediction
 
+    @property
+    def tells_variance(self) -> bool:
+        """Whether its estimates come with Var[x_0 | x_t], so that none has to be estimated on data."""
+        return False
+
     @abc.abstractmethod
     def denoiser(self) -> Denoiser:
         """The model as a Denoiser, no condition bound."""

@@ -23,6 +23,7 @@ from pushforward.models.energy import PILOTS, fitted_moments, usual_kernel
 from pushforward.models.family import Density
 from pushforward.networks.energy import Gradient
 from pushforward.numerics.random import Draws
+from pushforward.objectives.losses import SimpleLoss
 from pushforward.objectives.weighting import Weighting, output_weighting
 from pushforward.paths.gaussian import GaussianPath, Level
 from pushforward.paths.times import TimeLaw
@@ -53,9 +54,8 @@ class NoisyEnergyModel(Diffusion):
         label_dropout: float = 0.1,
         weighting: Weighting = output_weighting,
     ) -> None:
-        super().__init__(
-            Gradient(potential), path, prediction, times, shape, num_classes, label_dropout, weighting=weighting
-        )
+        descends = SimpleLoss(weighting)
+        super().__init__(Gradient(potential), path, prediction, times, shape, num_classes, label_dropout, descends)
         self.normaliser = Normaliser(num_classes)
 
     def loss(self, objective: str, batch: Batch, draws: Draws) -> Tensor:

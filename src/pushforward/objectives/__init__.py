@@ -14,6 +14,7 @@ from pushforward.objectives.continuous import ContinuousBound, continuous_bound
 from pushforward.objectives.coupling import Assignment, Coupling, Sinkhorn, coupled
 from pushforward.objectives.decoders import DiscretisedGaussian, exact_interval, gaussian_density, tanh_interval
 from pushforward.objectives.denoising import denoising_error, denoising_loss
+from pushforward.objectives.losses import BoundLoss, HybridLoss, Loss, SimpleLoss
 from pushforward.objectives.score_matching import (
     denoising_score_loss,
     explicit_loss,
@@ -44,13 +45,17 @@ __all__ = [
     "P2",
     "Assignment",
     "Bound",
+    "BoundLoss",
     "ContinuousBound",
     "Coupling",
     "DiscretisedGaussian",
     "EDMWeighting",
+    "HybridLoss",
     "LearnedUncertainty",
     "LikelihoodWeighting",
+    "Loss",
     "MinSNR",
+    "SimpleLoss",
     "Sinkhorn",
     "Weighting",
     "bound_loss",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -115,16 +116,22 @@ class Stratified:
         return Times(self.law.quantile(path, u))
 
 
+def _itself(value: Tensor) -> Tensor:
+    return value
+
+
 class LossAware(nn.Module):
     """Importance sampling by the size of the loss (Nichol & Dhariwal 2021): p(cell) ∝ √E[loss²], weight 1/(n p).
 
     The law is cut into n cells of equal probability. The averages are buffers, so they are stored with the model and a
-    resumed run continues exactly; `observe` updates them from the losses of one step (of all processes, in the order
-    of their slots, where there are several). Until every cell has been seen the law itself is used.
+    resumed run continues exactly; `observe` updates them from the losses of one step. Where a step is cut into parts
+    or shared by processes, each part is `tally`ed and `settle` updates from the sums over all of them, so that the
+    averages are the same however it is cut. Until every cell has been seen the law itself is used.
     """
 
     second: Tensor
     seen: Tensor
+    _tallied: Tensor | None  # no buffer: it is of one step alone, and wrappers of modules overwrite buffers
 
     def __init__(self, law: QuantileLaw, cells: int = 64, decay: float = 0.99, floor: float = 0.01) -> None:
         super().__init__()
@@ -132,7 +139,7 @@ class LossAware(nn.Module):
             raise UserError(
                 f"loss-aware times need cells ≥ 2, 0 ≤ decay < 1 and 0 < floor ≤ 1; got {cells}, {decay:g}, {floor:g}"
             )
-        self.law, self.cells, self.decay, self.floor = law, cells, decay, floor
+        self.law, self.cells, self.decay, self.floor, self._tallied = law, cells, decay, floor, None
         self.register_buffer("second", torch.zeros(cells, dtype=torch.float64))
         self.register_buffer("seen", torch.zeros(cells, dtype=torch.int64))
 
@@ -151,17 +158,28 @@ class LossAware(nn.Module):
         t = self.law.quantile(path, (cell + u[:, 1]) / self.cells)
         return Times(t, 1 / (self.cells * p[cell]), cell)
 
-    @torch.no_grad()
     def observe(self, times: Times, loss: Tensor) -> None:
-        """Take in the losses (B,), before importance weights, of the times that were drawn."""
+        """Take in the losses (B,), before importance weights, of the times that were drawn: those of a whole step."""
+        self.tally(times, loss)
+        self.settle()
+
+    @torch.no_grad()
+    def tally(self, times: Times, loss: Tensor) -> None:
+        """Note the losses (B,) of a part of a step; nothing is drawn otherwise before `settle`."""
         if times.cell is None:
             raise UserError("these times were drawn by another law; observe takes the times that this law drew")
         # one product instead of scattered sums, whose order is not fixed on accelerators
         member = (times.cell[:, None] == torch.arange(self.cells, device=times.cell.device)).to(self.second.dtype)
-        count = member.sum(0)
-        total = member.T @ loss.detach().to(self.second.dtype).square()
+        sums = torch.stack((member.sum(0), member.T @ loss.detach().to(self.second.dtype).square()))
+        self._tallied = sums if self._tallied is None else self._tallied + sums
+
+    @torch.no_grad()
+    def settle(self, total: Callable[[Tensor], Tensor] = _itself) -> None:
+        """Take in what was noted since the last time; `total` sums a tensor over all processes that share a step."""
+        sums = torch.zeros_like(self.second).expand(2, -1) if self._tallied is None else self._tallied
+        (count, total_square), self._tallied = total(sums), None
         keep = torch.where(self.seen > 0, self.decay**count, torch.zeros_like(count))
-        mixed = keep * self.second + (1 - keep) * total / count.clamp(min=1)
+        mixed = keep * self.second + (1 - keep) * total_square / count.clamp(min=1)
         self.second.copy_(torch.where(count > 0, mixed, self.second))
         self.seen.add_(count.to(self.seen.dtype))
 

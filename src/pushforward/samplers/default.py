@@ -28,6 +28,7 @@ from torch import Tensor
 from pushforward.denoisers.denoiser import Denoiser, NetworkDenoiser
 from pushforward.denoisers.guidance import Guided
 from pushforward.denoisers.oracle import MixtureDenoiser
+from pushforward.denoisers.variance import LearnedVariance
 from pushforward.denoisers.wrappers import Wrapper
 from pushforward.errors import UserError
 from pushforward.numerics.random import Draws
@@ -111,7 +112,7 @@ def deviation(denoiser: Denoiser) -> float:
         return deviation(denoiser.inner)
     if isinstance(denoiser, Guided):
         return deviation(denoiser.conditional)
-    if isinstance(denoiser, NetworkDenoiser):
+    if isinstance(denoiser, NetworkDenoiser | LearnedVariance):
         return denoiser.prediction.sigma_data
     if isinstance(denoiser, MixtureDenoiser):
         return float(denoiser.mixture.covariance().diagonal().mean().sqrt()) or _USUAL_DEVIATION

@@ -5,12 +5,13 @@
 | `progress: float` | sets it before every step: the share of the training that is done, in [0, 1) |
 | `figures() -> {name: Tensor}` | asks after the losses of a step that is logged; their means are in the log |
 | `validation_loss(batch, draws) -> (B,)` | validates with it instead of the first objective's loss |
+| `after_step(total)` | calls it after every step; `total` sums a tensor over all processes |
 | `ranked_by_validation = False` | takes the latest checkpoint and the longest average for the best |
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from torch import Tensor, nn
@@ -43,6 +44,15 @@ class Validated(Protocol):
 
     def validation_loss(self, batch: Batch, draws: Draws) -> Tensor:
         """What held-out items say of the model, lower is better: (B,)."""
+        ...
+
+
+@runtime_checkable
+class Adapting(Protocol):
+    """A model whose buffers follow the losses of its steps, and must be the same in all processes."""
+
+    def after_step(self, total: Callable[[Tensor], Tensor]) -> None:
+        """Take in what the losses of this step's items said, summed over all processes by `total`."""
         ...
 
 

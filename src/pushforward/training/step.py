@@ -13,7 +13,7 @@ from pushforward.numerics.dropout import counted, number_dropouts, uncounted_dro
 from pushforward.numerics.random import Draws, key, keys
 from pushforward.training.compilation import as_written, compile_networks
 from pushforward.training.ema import PowerAverage
-from pushforward.training.hooks import Measured, Scheduled, Validated
+from pushforward.training.hooks import Adapting, Measured, Scheduled, Validated
 from pushforward.training.order import Order, chunks
 from pushforward.training.place import Place
 from pushforward.training.recipe import Recipe
@@ -165,6 +165,8 @@ class Stepper:
             objective.optimiser.step()
             objective.optimiser.zero_grad(set_to_none=True)
             out.append(Taken(loss, norms, told))
+        if isinstance(model, Adapting):
+            model.after_step(self.place.sum)
         for average in self.averages:
             average.update(number + 1)
         return out

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
+from pushforward.config.families import objective
 from pushforward.config.family_schema import (
     AutoNetworkConfig,
     CosineConfig,
@@ -54,7 +55,7 @@ from pushforward.objectives.weighting import (
 )
 from pushforward.paths import EDM, VE, VP, CosineVP, GaussianPath, Straight, SubVP, Table
 from pushforward.paths.table import cosine_betas, linear_betas, sqrt_linear_betas, zero_terminal_snr
-from pushforward.paths.times import LogitNormalTimes, LogNormalTimes, QuantileLaw, Stratified, UniformTimes
+from pushforward.paths.times import LossAware, QuantileLaw, Stratified
 
 _PREDICTIONS: dict[str, type[Prediction]] = {
     "noise": NoisePrediction,
@@ -75,16 +76,23 @@ _MEASURED = 10_000
 
 
 def resolve(config: DiffusionConfig, data: Dataset) -> DiffusionConfig:
-    """With network and σ_data filled in."""
+    """With network, σ_data, times and variance filled in. Raises UserError for settings that contradict one another."""
     return resolve_for(config, data.shape, config.sigma_data or measure_sigma(data.train))
 
 
 def resolve_for(config: DiffusionConfig, shape: Sequence[int], sigma: float) -> DiffusionConfig:
-    """With the network for items of a shape filled in, and their deviation where none is given."""
+    """With all that is not given filled in for items of a shape, `sigma` as their deviation."""
+    config = config.model_copy(update={"times": _times(config), "learned_variance": _learned(config)})
+    objective.check(config, build_path(config.path))
     network = config.network
     if isinstance(network, AutoNetworkConfig):
         network = _network_for(shape, network)
     _check_network(network, shape)
+    if _learned(config) and not isinstance(network, UNetConfig | MLPConfig | CustomNetworkConfig):
+        raise UserError(
+            f"a learned variance is told by the networks unet and mlp, and by one of your own; model.network is "
+            f"{network.kind}: set model.network=unet or mlp, or model.loss=simple"
+        )
     return config.model_copy(update={"network": network, "sigma_data": config.sigma_data or sigma})
 
 
@@ -92,28 +100,41 @@ def build(config: DiffusionConfig, form: Format, classes: int, network: nn.Modul
     """The model of a resolved section; `network` is the user's own."""
     sigma = config.sigma_data or 1.0
     if network is None:
-        network = build_network(config.network, form.shape, classes)
+        outputs = 2 * form.shape[0] if _learned(config) else None
+        network = build_network(config.network, form.shape, classes, outputs)
     prediction = _PREDICTIONS[config.prediction](sigma)
     with torch.device("cpu"):  # levels and laws are numbers, also where the model is made without its own
-        path, law = build_path(config.path), _law(config, sigma)
+        path = build_path(config.path)
+        law = objective.law(_times(config), config.loss, path, sigma)
         weighting = _weighting(config, path, prediction, law)
-    return Diffusion(
-        network,
-        path,
-        prediction,
-        Stratified(law),
-        form.shape,
-        classes,
-        config.label_dropout,
-        weighting,
-        _COUPLINGS[config.coupling](),
-    )
+        return Diffusion(
+            network,
+            path,
+            prediction,
+            LossAware(law) if _times(config) == "loss-aware" else Stratified(law),
+            form.shape,
+            classes,
+            config.label_dropout,
+            objective.loss(config.loss, weighting, path, form, learned=_learned(config)),
+            _COUPLINGS[config.coupling](),
+            variance=objective.variance(path, sigma) if _learned(config) else None,
+        )
+
+
+def _times(config: DiffusionConfig) -> str:
+    return config.times or ("log-normal" if config.loss == "simple" else "uniform")
+
+
+def _learned(config: DiffusionConfig) -> bool:
+    return config.loss == "hybrid" if config.learned_variance is None else config.learned_variance
 
 
 def describe(config: DiffusionConfig) -> str:
     """The network's kind, what it predicts and on which path."""
     weighting = "" if config.weighting == "output" else f", weighting {config.weighting}"
-    predicted = f"path {config.path.kind}, predicts {config.prediction}{weighting}"
+    loss = "" if config.loss == "simple" else f", {config.loss} loss"
+    also = " and its variance" if _learned(config) else ""
+    predicted = f"path {config.path.kind}, predicts {config.prediction}{also}{loss}{weighting}"
     return f"{config.network.kind} · {predicted}, σ_data {config.sigma_data}"
 
 
@@ -176,18 +197,18 @@ def build_path(config: object) -> GaussianPath:
     raise UserError(f"there is no path {config!r}")
 
 
-def build_network(config: object, shape: Sequence[int], num_classes: int) -> nn.Module:
-    """The network that a resolved section describes, for items of a shape."""
+def build_network(config: object, shape: Sequence[int], num_classes: int, outputs: int | None = None) -> nn.Module:
+    """The network that a resolved section describes, for items of a shape; `outputs` channels, by default as many."""
     classes = num_classes or None
     match config:
         case UNetConfig() | SequenceUNetConfig():
-            return _unet(config, shape, classes)
+            return _unet(config, shape, classes, outputs)
         case MagnitudeUNetConfig() as c:
             return MagnitudeUNet(shape[0], c.width, c.multipliers, c.blocks, classes, c.dropout, c.recompute)
         case DiTConfig():
             return _dit(config, shape, classes)
         case MLPConfig():
-            return MLP(shape[0], config.width, config.depth, classes, config.dropout)
+            return MLP(shape[0], config.width, config.depth, classes, config.dropout, outputs)
         case CustomNetworkConfig():
             raise UserError(
                 f"this run was made with a network of your own ({config.name}): build it and pass it, "
@@ -196,7 +217,9 @@ def build_network(config: object, shape: Sequence[int], num_classes: int) -> nn.
     raise UserError(f"there is no network {config!r}")
 
 
-def _unet(config: UNetConfig | SequenceUNetConfig, shape: Sequence[int], classes: int | None) -> nn.Module:
+def _unet(
+    config: UNetConfig | SequenceUNetConfig, shape: Sequence[int], classes: int | None, outputs: int | None
+) -> nn.Module:
     images = isinstance(config, UNetConfig)
     net = UNet(
         shape[0] if images else 1,
@@ -206,6 +229,7 @@ def _unet(config: UNetConfig | SequenceUNetConfig, shape: Sequence[int], classes
         config.attention_at,
         classes,
         config.dropout,
+        out_channels=outputs if images else None,
         dims=2 if images else 1,
         recompute=config.recompute,
     )
@@ -225,15 +249,6 @@ def _dit(config: DiTConfig, shape: Sequence[int], classes: int | None) -> nn.Mod
         recompute=config.recompute,
     )
     return net if images else OnVectors(net)
-
-
-def _law(config: DiffusionConfig, sigma: float) -> QuantileLaw:
-    laws: dict[str, Callable[[], QuantileLaw]] = {
-        "uniform": UniformTimes,
-        "log-normal": lambda: LogNormalTimes(sigma_data=sigma),
-        "logit-normal": LogitNormalTimes,
-    }
-    return laws[config.times]()
 
 
 def _weighting(config: DiffusionConfig, path: GaussianPath, prediction: Prediction, law: QuantileLaw) -> Weighting:

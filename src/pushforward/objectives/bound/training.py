@@ -21,7 +21,10 @@ from pushforward.samplers.ancestral import FreshNoise, fixed_large
 
 
 class Term(NamedTuple):
-    """One random term of the bound, and the squared error of the same network output (both (B,))."""
+    """One random term of the bound, and the squared error of the same network output, over how likely the law made it.
+
+    (B,) each.
+    """
 
     nats: Tensor
     error: Tensor
@@ -65,7 +68,9 @@ def random_term(
     nats = count * (inner + outer)
     if observe is not None:
         observe(times, nats.detach())
-    return Term(nats if times.weight is None else nats * times.weight, error)
+    if times.weight is None:
+        return Term(nats, error)
+    return Term(nats * times.weight, error * times.weight.to(error.dtype))
 
 
 def bound_loss(
