@@ -54,6 +54,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "pushforward sample runs/digits-edm -n 64 -o grid.png\n"
         "  pushforward sample runs/digits-edm -n 1000 -o folder_of_images\n"
         "  pushforward sample runs/digits-edm --label 3 --guidance 2\n"
+        "  pushforward sample runs/digits-edm --label 3 --guidance 4 --guidance-interval 0.2,5 --threshold 0.995\n"
+        "  pushforward sample runs/digits-edm --clip\n"
         "  pushforward sample runs/table -n 500 --sampler ddim --steps 50 -o rows.csv",
     ),
     "edit": (

@@ -37,6 +37,16 @@ def sample(
         Parameter(negative=(), show_default=False, help="a class by name; several in turn [all in turn]"),
     ] = (),
     guidance: Annotated[float, Parameter(help="weight towards the label; 1 is none")] = 1.0,
+    guidance_interval: Annotated[
+        str | None, Parameter(help="noise levels σ/α at which guidance acts, such as 0.2,5 [all]")
+    ] = None,
+    clip: Annotated[
+        bool, Parameter(negative=(), show_default=False, help="keep every estimate of the data in the data's range")
+    ] = False,
+    threshold: Annotated[
+        float | None,
+        Parameter(help="of pictures: the same by dynamic thresholding at this quantile, such as 0.995 [none]"),
+    ] = None,
     temperature: Annotated[float, Parameter(help="of symbols: below 1 the likelier ones")] = 1.0,
     which: Annotated[str, Parameter(help="which checkpoint: best or last")] = "best",
     device: Annotated[str | None, Parameter(help="cpu, cuda, cuda:1, mps … [the fastest]")] = None,
@@ -45,11 +55,15 @@ def sample(
 ) -> None:
     """Draw samples from a run and write them in the form of the data."""
     from pushforward import api
+    from pushforward.config.shaping import parse_interval, shaped
     from pushforward.data.save import check_name
+    from pushforward.denoisers.guidance import ALWAYS
 
     found = common.opened(api.load(run, which=which, device=device))
     out = out or found.home / f"samples{default_suffix(found)}"
     check_name(out, found.format)
+    interval = ALWAYS if guidance_interval is None else parse_interval(guidance_interval)
+    found = shaped(found, guidance=guidance, interval=interval, clip=clip, threshold=threshold)
     found, chosen = _chosen(found, sampler, steps, temperature)
     labels = [label[i % len(label)] for i in range(number)] if label else None
     began = time.perf_counter()
@@ -69,6 +83,8 @@ def sample(
     shape = list(samples.values.shape)
     values = {"out": path, "number": number, "shape": shape, "dtype": str(samples.values.dtype), "seed": seed}
     values |= {"seconds": round(seconds, 3)} | _way(found, sampler, steps, guidance)
+    asked = {"guidance_interval": guidance_interval, "clip": clip, "threshold": threshold}
+    values |= {name: value for name, value in asked.items() if value}
     values |= {"checkpoint": found.checkpoint.path, "weights": found.weights}
     common.result(values, f"{number} samples in {seconds:.3g} s: {path}")
 
@@ -84,11 +100,13 @@ def _chosen(run: Run, sampler: str, steps: int | None, temperature: float) -> tu
         return run, build_jump_sampler(sampler, run.generator.model, steps, temperature)
     if temperature != 1.0:
         raise UserError("a temperature is of models of symbols: leave it out")
-    if named(sampler).needs_variance:
-        run = run.with_variance()
+    entry = named(sampler)
     if sampler == "default":  # of the usual one the run itself knows whether it was tuned
         return run, None
     denoising = run.sampled(f"the sampler {sampler}")
+    if entry.lacks_variance(denoising.model):
+        run = run.with_variance()
+        denoising = run.sampled(f"the sampler {sampler}")
     evaluations = USUAL_EVALUATIONS if steps is None else steps
     return run, build_sampler(sampler, denoising.model, evaluations, denoising.variance)
 
@@ -101,7 +119,7 @@ def _way(run: Run, sampler: str, steps: int | None, guidance: float) -> dict[str
     generator, steps = sampled_denoiser(run.generator), USUAL_EVALUATIONS if steps is None else steps
     if generator is None:
         return {}
-    tuned = sampler == "default" and guidance == 1.0 and steps in generator.tuned
+    tuned = sampler == "default" and generator.uses_tuned(steps, guidance)
     return {"sampler": sampler, "steps": steps, "guidance": guidance, "tuned": tuned}
 
 

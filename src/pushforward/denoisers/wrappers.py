@@ -12,7 +12,7 @@ from torch import Tensor
 from pushforward.denoisers.denoiser import Denoiser
 from pushforward.denoisers.estimate import Estimate
 from pushforward.errors import UserError
-from pushforward.numerics.broadcast import expand
+from pushforward.numerics.broadcast import Scalar, expand
 from pushforward.paths.gaussian import GaussianPath, Level
 
 
@@ -32,18 +32,22 @@ class Wrapper(Denoiser):
 
 @dataclass(frozen=True)
 class Clipped(Wrapper):
-    """E[x_0 | x_t] kept in [low, high]; the noise follows, so that the estimate stays consistent (Ho et al. 2020)."""
+    """E[x_0 | x_t] kept in [low, high]; the noise follows, so that the estimate stays consistent (Ho et al. 2020).
 
-    low: float = -1.0
-    high: float = 1.0
+    The ends are numbers, or tensors that broadcast with one item: a range for each column.
+    """
+
+    low: Scalar = -1.0
+    high: Scalar = 1.0
 
     def __post_init__(self) -> None:
-        if not self.low < self.high:
+        if not bool((torch.as_tensor(self.low) < torch.as_tensor(self.high)).all()):
             raise UserError(f"clipping needs low < high; got {self.low} and {self.high}")
 
     def estimate(self, x: Tensor, level: Level) -> Estimate:
         inner = self.inner.estimate(x, level)
-        return Estimate.of_mean(x, level, inner.mean.clamp(self.low, self.high), lambda: inner.var)
+        low, high = (torch.as_tensor(v).to(x) for v in (self.low, self.high))
+        return Estimate.of_mean(x, level, inner.mean.clamp(low, high), lambda: inner.var)
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ class DynamicThreshold(Wrapper):
         return Estimate.of_mean(x, level, mean, lambda: inner.var)
 
 
-def clipped(denoiser: Denoiser, low: float = -1.0, high: float = 1.0) -> Clipped:
+def clipped(denoiser: Denoiser, low: Scalar = -1.0, high: Scalar = 1.0) -> Clipped:
     """The denoiser with E[x_0 | x_t] kept in [low, high]."""
     return Clipped(denoiser, low, high)
 

@@ -14,6 +14,7 @@ from pushforward.denoisers.terminal import Moments
 from pushforward.errors import UserError
 from pushforward.latent.stage import Code, Explains, FirstStage, Fitted
 from pushforward.latent.standard import Standard
+from pushforward.models.diffusion import Diffusion
 from pushforward.models.family import Denoising, Density, Family, HasDensity, Items
 from pushforward.models.indices import Indices
 from pushforward.models.scoring import ByFlow
@@ -203,6 +204,11 @@ class Latent(Family):
     def ranked_by_validation(self) -> bool:
         """Whether validation tells the best checkpoint."""
         return bool(getattr(self.inner, "ranked_by_validation", True))
+
+    def after_step(self, total: Callable[[Tensor], Tensor]) -> None:
+        """What follows the losses of the model of latents, such as its training times."""
+        if isinstance(self.inner, Diffusion):
+            self.inner.after_step(total)
 
     def _latent_batch(self, batch: Batch, draws: Draws) -> Batch:
         if isinstance(batch, Encoded):
