@@ -50,6 +50,7 @@ def resolved(data, *settings, preset=None):
         (("model.loss=hybrid",), "flow-matching", "model.times=logit-normal is a law of the simple"),
         (("model.loss=hybrid", "model.weighting=p2"), "ddpm", "model.weighting=p2 is a weighting of the simple"),
         (("model.loss=bound", "model.times=uniform"), "flow-matching-ot", "model.coupling is assignment"),
+        (("model.loss=hybrid", "model.network=dit"), None, "model.network is dit"),
         (("model.loss=bound", "model.path.zero_terminal_snr=true"), "ddpm", "noise says nothing of the data"),
         (("model.loss=bound", "model.path=straight", "model.prediction=score"), None, "score says nothing of the data"),
     ],
