@@ -19,6 +19,9 @@ from pushforward.networks.checks import require_positive
 
 OUTPUT = 0.1
 """How the last layer starts, beside the others: near zero, but not at it, where the hidden layers would not learn."""
+WIDENING = 0.2
+"""Of masked hidden layers. Without, units that see few learn late; with 0.5 they fit noise where columns are nearly
+independent. Chosen on the validation rows of two tables (benchmarks/RESULTS.md, flows)."""
 
 
 class ColumnLinear(nn.Module):
@@ -37,15 +40,14 @@ class ColumnLinear(nn.Module):
 class MaskedLinear(ColumnLinear):
     """(M ⊙ W) h + b, with M[i, j] = 1 where unit i may see unit j.
 
-    Starts between as wide as if every unit saw all and as wide as what it sees asks for (the geometric mean): with
-    the former, units that see few learn late, with the latter they fit noise where columns are nearly independent.
+    Starts as wide as if every unit saw all, times (all/seen)^`widening`; 0.5 is as wide as what a unit sees asks for.
     """
 
     mask: Tensor
 
-    def __init__(self, sees: Tensor, *, scale: float = 1.0) -> None:
+    def __init__(self, sees: Tensor, *, scale: float = 1.0, widening: float = 0.0) -> None:
         super().__init__(sees.shape[1], sees.shape[0], scale=scale)
-        widened = (sees.shape[1] / sees.sum(1, keepdim=True).clamp(min=1)).to(self.weight) ** 0.25
+        widened = (sees.shape[1] / sees.sum(1, keepdim=True).clamp(min=1)).to(self.weight) ** widening
         self.weight.data.mul_(widened)
         self.bias.data.mul_(widened)
         self.register_buffer("mask", sees.to(self.weight.dtype), persistent=False)
@@ -175,7 +177,9 @@ class MADE(nn.Module):
         place = torch.argsort(torch.tensor(self.order, device="cpu"))
         degrees = [torch.cat((torch.zeros(context, dtype=torch.int64, device="cpu"), place + 1))]
         degrees += [hidden_degrees(width, features, bool(context)) for width in hidden]
-        self.hidden = nn.ModuleList(MaskedLinear(after[:, None] >= before) for before, after in pairwise(degrees))
+        self.hidden = nn.ModuleList(
+            MaskedLinear(after[:, None] >= before, widening=WIDENING) for before, after in pairwise(degrees)
+        )
         self.output = MaskedLinear(place.repeat(count)[:, None] >= degrees[-1], scale=start)
         # How many units of each hidden layer each known feature sets free.
         self.sizes = [torch.bincount(degree, minlength=features).tolist() for degree in degrees[1:]]
