@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import html
 import json
+import re
+import shlex
 from dataclasses import replace
 
 import numpy as np
@@ -208,3 +210,34 @@ def test_a_family_that_does_not_exist_and_a_preset_of_another_are_refused(rows, 
     assert "not one of the family vae" in refused("train", rows, "--family", "vae", "--preset", "edm", "--steps", 1)
     said = refused("train", rows, "--set", "model.posterior=full", "--steps", 1)
     assert "a setting where model.family is vae" in said
+
+
+def test_families_are_compared(rows, command, tmp_path):
+    out = tmp_path / "compared"
+    asked = ("--family", "gan", "--family", "flow", "--steps", 2, "--parameters", 20_000, "--seeds", 1, "-n", 40)
+    settings = ("--set", "training.batch_size=16", "--label-column", "kind", "--device", "cpu", "--out", out)
+    found = command("compare", rows, *asked, *settings, "--json")
+    assert found.code == 0, found.err
+    assert list(found.json["summary"]) == ["gan", "flow"] and found.json["seeds"] == [0]
+    assert found.json["summary"]["flow"]["log-likelihood, nats"]["sd"] is None
+    page = (out / "comparison.html").read_text(encoding="utf-8")
+    told = html.unescape(re.search("pushforward compare [^<]*", page)[0])
+    typed = shlex.split(told)[2:]
+    assert typed[0] == str(rows)
+    again = command(*shlex.split(told)[1:], "--json")
+    assert again.code == 0 and again.json["contenders"] == found.json["contenders"]  # the same, so nothing was trained
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (("--family", "nosuch"), "no family 'nosuch'"),
+        (("--seeds", 0), "at least one seed; got 0"),
+        (("--minutes", -1), "positive number of minutes; got -1"),
+        (("-n", 0), "at least 1; got 0"),
+    ],
+)
+def test_a_comparison_is_refused_before_anything_is_read(asked, said, command, tmp_path):
+    """The data are not even there."""
+    refused = command("compare", tmp_path / "none.csv", *asked, "--out", tmp_path / "out")
+    assert refused.code == 2 and said in refused.err and not (tmp_path / "out").exists()

@@ -8,12 +8,16 @@ import math
 import numpy as np
 import pytest
 
+from pushforward.config.presets import USUAL
 from pushforward.data.format import Format
 from pushforward.data.pixels import Layout, Pixels
 from pushforward.metrics.evaluation import Evaluation, Row
 from pushforward.report.contenders import (
+    BITS,
     COSTS,
+    FRECHET,
     MEASURES,
+    SAMPLE_TIME,
     Contender,
     FamilyComparison,
     Likelihood,
@@ -21,9 +25,7 @@ from pushforward.report.contenders import (
     write_json,
 )
 from pushforward.report.evaluation import GeneratorEvaluation
-from pushforward.report.family_page import Shown, verdict, write_family_page
-
-BITS, FRECHET, TIME = MEASURES[0], MEASURES[2], COSTS[3]
+from pushforward.report.family_page import ABOUT, Shown, verdict, write_family_page
 
 
 def contender(family, seed, frechet, bits=None, seconds=1e-3):
@@ -57,7 +59,7 @@ def test_means_and_deviations_are_over_seeds():
 def test_the_best_are_those_that_no_other_beats_by_more_than_the_spread():
     assert comparison().best(FRECHET) == ["flow", "gan"]  # 2.25 ± 0.35 and 1.6 ± 0.57
     assert comparison().best(BITS) == ["flow", "vae"]  # 2.1 ± 0.14 and 2.2 ± 0.07
-    assert comparison().best(TIME) == ["flow", "vae"]
+    assert comparison().best(SAMPLE_TIME) == ["flow", "vae"]
     assert comparison().best(COSTS[0]) == []  # neither more nor fewer parameters are better
 
 
@@ -87,6 +89,10 @@ def test_the_verdict_names_who_leads_and_in_what():
     text = verdict(comparison()).text
     assert text.startswith("Flow and VAE have the highest likelihood, in the fewest bits per dimension (2.1")
     assert "flow and GAN have the samples nearest to real data" in text and "flow and VAE draw fastest" in text
+
+
+def test_the_page_says_of_every_family_what_it_is():
+    assert set(ABOUT) == set(USUAL) and all(all(words) for words in ABOUT.values())
 
 
 def test_the_page_shows_every_family_and_says_why_there_is_no_likelihood(tmp_path):

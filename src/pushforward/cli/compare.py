@@ -13,7 +13,7 @@ from pushforward.config.presets import GENERAL
 from pushforward.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pushforward.data.dataset import Dataset
     from pushforward.report.contenders import FamilyComparison
@@ -52,7 +52,7 @@ def compare(
 
     An interrupted comparison goes on where it was; what is complete is not done again.
     """
-    from pushforward.config.comparing import Budget
+    from pushforward.config.comparing import Budget, check_asked
     from pushforward.config.comparing import compare as contend
     from pushforward.config.read import read_config
     from pushforward.config.run import load_data
@@ -62,18 +62,19 @@ def compare(
 
     if seeds < 1:
         raise UserError(f"a comparison needs at least one seed; got {seeds}")
+    check_asked(families or GENERAL, range(seeds), number)
     budget = Budget(MINUTES if minutes is None and steps is None else minutes, steps, parameters or None)
     source = {"source": data} if label_column is None else {"source": data, "label_column": label_column}
     items = load_data(read_config([{"data": source}], [one for one in settings if one.startswith("data.")]))
-    out = out or Path("runs") / f"{_name(data)}-compare"
-    common.say(*items.messages, f"comparing in {out}")
+    place = out or Path("runs") / f"{_name(data)}-compare"
+    common.say(*items.messages, f"comparing in {place}")
 
     def observers() -> Sequence[Observer]:
         return [ProgressBar(common.console())]
 
     found = contend(
         items,
-        out,
+        place,
         budget,
         families=families or GENERAL,
         seeds=range(seeds),
@@ -83,11 +84,32 @@ def compare(
         observers=observers,
         tell=common.say,
     )
-    write_json(out / "comparison.json", found.to_dict())
-    length = f"--steps {steps}" if budget.minutes is None else f"--minutes {budget.minutes:g}"
-    command = f"pushforward compare {shlex.quote(data)} {length} --parameters {parameters} --seeds {seeds}"
-    page = write_family_page(found, _shown(found, items, device), command, out / "comparison.html")
+    write_json(place / "comparison.json", found.to_dict())
+    given: dict[str, Sequence[object]] = {
+        "--family": families,
+        "--minutes": () if budget.minutes is None else [f"{budget.minutes:g}"],
+        "--steps": _one(steps),
+        "--parameters": [parameters],
+        "--seeds": [seeds],
+        "--number": _one(number),
+        "--label-column": _one(label_column),
+        "--set": settings,
+        "--device": _one(device),
+        "--out": _one(out),
+    }
+    page = write_family_page(found, _shown(found, items, device), _command(data, given), place / "comparison.html")
     common.result({**found.to_dict(), "out": page}, *_lines(found), f"the page is {page.resolve()}")
+
+
+def _one(value: object) -> Sequence[object]:
+    """An option's value, where it was given."""
+    return () if value is None else [value]
+
+
+def _command(data: str, given: Mapping[str, Sequence[object]]) -> str:
+    """What was typed, in full, so that it makes the same comparison again."""
+    options = [part for name, values in given.items() for value in values for part in (name, str(value))]
+    return shlex.join(["pushforward", "compare", data, *options])
 
 
 def _name(data: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,9 @@ class Budget:
     def __post_init__(self) -> None:
         if (self.minutes is None) == (self.steps is None):
             raise UserError("a comparison gives every family the same minutes or the same steps: give one of the two")
+        for what, length in (("minutes", self.minutes), ("steps", self.steps)):
+            if length is not None and not 0 < length < math.inf:
+                raise UserError(f"a training takes a positive number of {what}; got {length}")
         if self.parameters is not None and self.parameters < 100:
             raise UserError(f"a model has at least 100 parameters; got {self.parameters}")
 
@@ -83,16 +87,16 @@ def compare(
         tell: called with a line before each part.
 
     Raises:
-        UserError: an unknown family, or one given twice, data that a family cannot learn.
+        UserError: an unknown family, or one given twice, no samples to score, data that a family cannot learn.
     """
-    _check(families, seeds)
+    check_asked(families, seeds, number)
     found: list[Contender] = []
     for seed in seeds:  # all families with one seed first: a comparison that is broken off is still a fair one
         for family in families:
             place = out / f"{family}-{seed}"
             config = sized(configured(family, budget, seed, settings, device), data, budget.parameters)
             one = read_contender(place / CONTENDER)
-            if one is None or not _is_of(one, config, data, place):
+            if one is None or not _is_of(one, config, data, number, place):
                 tell(f"{family}, seed {seed}: {len(found) + 1} of {len(seeds) * len(families)}")
                 one = _contend(config, data, place, number, observers())
                 write_json(place / CONTENDER, one.to_dict())
@@ -117,21 +121,24 @@ def sized(config: Config, data: Dataset, parameters: int | None) -> Config:
         return config
 
     def of_width(width: int) -> Config:
-        return config.model_copy(update={"model": _with_width(config.model, width)})
+        return config.model_copy(update={"model": widened(config.model, width)})
 
-    return of_width(width_for(lambda width: hollow_model(of_width(width).model, data.format), parameters))
+    # An autoencoder below a model of latents is learned before it, and counts like the rest.
+    held = sum(p.numel() for p in hollow_model(config.model, data.format).parameters() if not p.requires_grad)
+    return of_width(width_for(lambda width: hollow_model(of_width(width).model, data.format), parameters - held))
 
 
-def _with_width(model: ModelConfig, width: int) -> ModelConfig:
-    """A section with the width of its network changed; of a latent model that of the model of latents."""
+def widened(model: ModelConfig, width: int) -> ModelConfig:
+    """A family's section with networks of this width; of a model of latents, that of the latents' model."""
     if isinstance(model, LatentConfig):
-        return model.model_copy(update={"inner": _with_width(model.inner, width)})
+        return model.model_copy(update={"inner": widened(model.inner, width)})
     if isinstance(model, DiffusionConfig):
         return model.model_copy(update={"network": model.network.model_copy(update={"width": width})})
     return model.model_copy(update={"width": width})
 
 
-def _check(families: Sequence[str], seeds: Sequence[int]) -> None:
+def check_asked(families: Sequence[str], seeds: Sequence[int], number: int | None = None) -> None:
+    """Refuse what cannot be compared, before anything is read or trained. Raises UserError."""
     for family in families:
         if family not in USUAL:
             raise UserError(f"there is no family {family!r}; choose from {', '.join(USUAL)}")
@@ -141,15 +148,18 @@ def _check(families: Sequence[str], seeds: Sequence[int]) -> None:
         twice = next((one for one in given if list(given).count(one) > 1), None)
         if twice is not None:
             raise UserError(f"the {what} {twice} was given twice")
+    if number is not None and number < 1:
+        raise UserError(f"the samples that are scored must be at least 1; got {number}")
 
 
-def _is_of(one: Contender, config: Config, data: Dataset, place: Path) -> bool:
-    """Whether what is stored was made by this configuration of these data, and its run is still there."""
-    return one.config == _made_by(config, data) and place.is_dir()
+def _is_of(one: Contender, config: Config, data: Dataset, number: int | None, place: Path) -> bool:
+    """Whether what is stored was made by this configuration of these data and scored alike, and its run is there."""
+    return one.config == _made_by(config, data, number) and place.is_dir()
 
 
-def _made_by(config: Config, data: Dataset) -> dict[str, Any]:
-    return {**config.model_dump(mode="json"), "fingerprint": data.fingerprint}
+def _made_by(config: Config, data: Dataset, number: int | None) -> dict[str, Any]:
+    asked = {} if number is None else {"number": number}
+    return {**config.model_dump(mode="json"), "fingerprint": data.fingerprint, **asked}
 
 
 def _contend(
@@ -171,7 +181,7 @@ def _contend(
         evaluation,
         found,
         missing,
-        _made_by(config, data),
+        _made_by(config, data, number),
     )
 
 

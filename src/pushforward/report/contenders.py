@@ -105,15 +105,20 @@ def _nats(one: Contender) -> float | None:
     return None if one.likelihood is None or one.likelihood.bits is not None else one.likelihood.nats
 
 
+BITS = Measure("bits per dimension", "low", _bits)
+NATS = Measure("log-likelihood, nats", "high", _nats)
+FRECHET = Measure("Fréchet distance / floor", "low", _scored("FD", over_floor=True), lambda one: 1.0)
+COVERAGE = Measure("coverage", "high", _scored("coverage"), _floor("coverage"))
+SAMPLE_TIME = Measure("one sample, ms", "low", lambda one: 1e3 * one.evaluation.seconds)
 MEASURES: tuple[Measure, ...] = (
-    Measure("bits per dimension", "low", _bits),
-    Measure("log-likelihood, nats", "high", _nats),
-    Measure("Fréchet distance / floor", "low", _scored("FD", over_floor=True), lambda one: 1.0),
+    BITS,
+    NATS,
+    FRECHET,
     Measure("kernel MMD²", "low", _scored("MMD²"), _floor("MMD²")),
     Measure("sliced Wasserstein", "low", _scored("SW₂"), _floor("SW₂")),
     Measure("precision", "high", _scored("precision"), _floor("precision")),
     Measure("recall", "high", _scored("recall"), _floor("recall")),
-    Measure("coverage", "high", _scored("coverage"), _floor("coverage")),
+    COVERAGE,
     Measure("near copies", "low", _scored("near copies"), _floor("near copies")),
     Measure("label accuracy", "high", _scored("label accuracy"), _floor("label accuracy")),
 )
@@ -121,7 +126,7 @@ COSTS: tuple[Measure, ...] = (
     Measure("parameters", None, lambda one: float(one.parameters)),
     Measure("steps of training", None, lambda one: float(one.steps)),
     Measure("training, minutes", "low", lambda one: one.seconds / 60),
-    Measure("one sample, ms", "low", lambda one: 1e3 * one.evaluation.seconds),
+    SAMPLE_TIME,
     Measure("memory, MiB", "low", lambda one: None if one.memory is None else one.memory / 2**20),
 )
 

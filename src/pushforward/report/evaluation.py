@@ -149,7 +149,7 @@ def evaluate_generator(
     the training split, between 100 and 1000: the most that floors can be measured at. What cannot be computed (too few
     items, no labels) is listed in `missing`. `progress` is called with (samples made, n).
     """
-    n = n or min(1000, max(100, len(data.train) // 2))
+    n = min(1000, max(100, len(data.train) // 2)) if n is None else n
     labels = training_labels(generator, data.train, n, seed)
     moved = sampled_denoiser(generator)
     network = None if moved is None else moved.model.network

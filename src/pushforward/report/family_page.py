@@ -12,7 +12,18 @@ import numpy as np
 from pushforward.data.atomic import write_file
 from pushforward.data.format import Format
 from pushforward.report.column_sections import names_of
-from pushforward.report.contenders import COSTS, MEASURES, FamilyComparison, Measure, Spread
+from pushforward.report.contenders import (
+    BITS,
+    COSTS,
+    COVERAGE,
+    FRECHET,
+    MEASURES,
+    NATS,
+    SAMPLE_TIME,
+    FamilyComparison,
+    Measure,
+    Spread,
+)
 from pushforward.report.markup import Html, render, tag
 from pushforward.report.page import Page, Section, Verdict, code, facts, figure, picture, table
 from pushforward.report.pictures import filmstrip, pair_plots
@@ -43,6 +54,18 @@ ABOUT: dict[str, tuple[str, str]] = {
     "energy": (
         "a number for every point, low where data are; its slope points towards data",
         "any network serves, densities can be added and constrained; samples by chains, likelihood with error bars",
+    ),
+    "discrete": (
+        "learns to restore symbols that were hidden or changed; samples are made in steps or symbol by symbol",
+        "categories, texts and whole numbers as they are, a bound of their probability; nothing between two values",
+    ),
+    "latent": (
+        "an autoencoder to a smaller map of numbers, and a diffusion model of such maps",
+        "large images for the price of small ones; what the autoencoder loses no sample has",
+    ),
+    "mixed": (
+        "diffusion of numbers and of categories together",
+        "tables with columns of both kinds; no likelihood",
     ),
 }
 """What a family is, and what it offers and lacks."""
@@ -76,14 +99,13 @@ def write_family_page(comparison: FamilyComparison, shown: Shown, command: str, 
 def verdict(comparison: FamilyComparison) -> Verdict:
     """Who leads in what, in one sentence."""
     said = []
-    for measure, words in zip(MEASURES, _LEADS, strict=True):
+    for measure, words in _LEADS:
         leaders = comparison.best(measure)
         spread = comparison.spread(leaders[0], measure) if leaders else None
-        if words and spread is not None:
+        if spread is not None:
             verb = "have" if len(leaders) > 1 else "has"
             said.append(f"{_names(leaders)} {verb} {words} ({number(spread.mean)})")
-    costs = COSTS[3]
-    quickest = comparison.best(costs)
+    quickest = comparison.best(SAMPLE_TIME)
     if quickest:
         said.append(f"{_names(quickest)} {'draw' if len(quickest) > 1 else 'draws'} fastest")
     text = "; ".join(said) or "There was too little to compare"
@@ -91,17 +113,12 @@ def verdict(comparison: FamilyComparison) -> Verdict:
 
 
 _LEADS = (
-    "the highest likelihood, in the fewest bits per dimension",
-    "the highest likelihood",
-    "the samples nearest to real data by Fréchet distance over its floor",
-    "",
-    "",
-    "",
-    "",
-    "the best coverage of the data",
-    "",
-    "",
+    (BITS, "the highest likelihood, in the fewest bits per dimension"),
+    (NATS, "the highest likelihood"),
+    (FRECHET, "the samples nearest to real data by Fréchet distance over its floor"),
+    (COVERAGE, "the best coverage of the data"),
 )
+"""What the verdict tells of, and in which words."""
 
 
 def _sections(comparison: FamilyComparison, shown: Shown, command: str) -> Iterator[Section]:
@@ -199,7 +216,7 @@ def _written(spread: Spread, star: str) -> Html:
     return render(f"{number(spread.mean, trim=False)}{star}", *error)
 
 
-_LIKELIHOODS = tuple(m.name for m in MEASURES[:2])
+_LIKELIHOODS = (BITS.name, NATS.name)
 
 
 def _headed(measure: Measure) -> str:
@@ -215,7 +232,7 @@ def costs(comparison: FamilyComparison) -> Section:
 
 def why(comparison: FamilyComparison) -> Section:
     """Quality against the time of a sample: what the choice of a family trades."""
-    quality, time = MEASURES[2], COSTS[3]
+    quality, time = FRECHET, SAMPLE_TIME
     series = []
     for i, family in enumerate(comparison.families):
         points = [(time.read(one), quality.read(one)) for one in comparison.of(family)]
