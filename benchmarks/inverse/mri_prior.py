@@ -7,8 +7,8 @@ no attention: all its layers are convolutions, so that it restores pictures of e
 loop, since the readers of data know no pictures of two channels. `--check` prints how much noise of phantoms and of
 another photograph it removes.
 
-A network of every second pixel, the four taken as channels, costs half as much and stays at what a linear filter
-removes (18 % at σ 0.1): the noise of four pixels does not pass through its few channels.
+A network of every second pixel, the four taken as channels, costs half as much and stays at about what a linear filter
+removes (18 % at σ 0.1).
 """
 
 from __future__ import annotations

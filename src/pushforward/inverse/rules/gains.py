@@ -51,6 +51,15 @@ def mean_square(operator: LinearOperator, like: Tensor, measured: Tensor) -> Ten
     return kept[size].to(measured) / measured
 
 
+def size_of(operator: LinearOperator, like: Tensor) -> float:
+    """‖A‖ for items like `like`. Kept."""
+    shape = tuple(like.shape[1:])
+    kept: dict[Shape, float] = operator.__dict__.setdefault("_sizes", {})
+    if shape not in kept:
+        kept[shape] = operator.norm(shape)
+    return kept[shape]
+
+
 def linear_gain(likelihood: Gaussian, mean: Tensor, variance: Scalar) -> Tensor:
     """A*(r² A A* + σ²)⁻¹(y − A m): exact. With σ = 0 and inconsistent y, the fit is least squares."""
     sigma = likelihood.sigma

@@ -11,7 +11,7 @@ from pushforward.errors import UserError
 from pushforward.inverse.likelihoods.gaussian import Gaussian
 from pushforward.inverse.likelihoods.likelihood import Likelihood
 from pushforward.inverse.operators.operator import LinearOperator
-from pushforward.inverse.rules.gains import as_gaussian, as_linear, mean_square
+from pushforward.inverse.rules.gains import as_gaussian, as_linear, linear_gain, mean_square
 from pushforward.inverse.rules.posterior import Correction, per_item
 from pushforward.inverse.rules.tangent import Tangent
 from pushforward.inverse.rules.variance import VarianceLaw
@@ -121,7 +121,9 @@ class TMPD(Correction):
 
     Exact where A C A* is diagonal. Sums of rows vanish or fall below 0 where what is measured is anti-correlated, and
     the published rule then explodes: here they are at least `least` of the isotropic value (`least=None`: as
-    published). One evaluation and two of its gradients. For linear operators.
+    published). A trained network's derivative is no covariance, and its sums are none: where the correction leaves more
+    of the measurement unexplained than there was, which no covariance does, the isotropic gain stands in its place. One
+    evaluation and two of its gradients. For linear operators.
     """
 
     least: float | None = 0.3
@@ -148,4 +150,15 @@ class TMPD(Correction):
         noise = expand(per_item(gaussian.sigma, residual) ** 2, sums)
         total = sums + noise
         weighted = torch.where(total != 0, residual / torch.where(total != 0, total, 1), 0)
-        return carry(operator.adjoint(operator.measured(weighted)), True)
+        moved = carry(operator.adjoint(operator.measured(weighted)), True)
+        return moved if self.least is None else _explaining(moved, residual, gaussian, tangent)
+
+
+def _explaining(moved: Tensor, residual: Tensor, gaussian: Gaussian, tangent: Tangent) -> Tensor:
+    """The correction of items where it makes the residual smaller, the isotropic one of the others."""
+    left = residual - gaussian.operator.measured(gaussian.operator(moved))
+    shrinks = squares(left) <= squares(residual)
+    if bool(shrinks.all()):
+        return moved
+    plain = linear_gain(gaussian, tangent.mean, tangent.variance)
+    return choose(shrinks, moved, expand(tangent.variance, plain) * plain)
