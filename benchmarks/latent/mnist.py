@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -188,6 +189,27 @@ def restored(run: object, images: np.ndarray, out: Path) -> dict:
     return found
 
 
+def spent_on(run: Path) -> float:
+    """Seconds of both trainings, interruptions left out, as their logs have them."""
+    logs = (run / "first-stage" / "metrics.jsonl", run / "metrics.jsonl")
+    rows = [[json.loads(line) for line in log.read_text().splitlines()] for log in logs]
+    return sum(max(row.get("seconds", 0.0) for row in part) for part in rows)
+
+
+def verdict(figures: dict) -> int:
+    """One line for each bound; 1 where one is missed."""
+    guided = figures["weight 2.0, 20 evaluations"]
+    bounds = {
+        "both trainings in 20 minutes": figures["training"]["total"] <= 1200,
+        "accuracy at weight 2 at least 0.95": guided["accuracy"] >= 0.95,
+        "their Fréchet distance at most 3 × its floor": guided["frechet"] <= 3 * figures["judge"]["floor"],
+        "shuffled labels are told apart": guided["shuffled_accuracy"] < 0.2,
+    }
+    for name, held in bounds.items():
+        print("ok  " if held else "MISS", name)
+    return 0 if all(bounds.values()) else 1
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
@@ -207,7 +229,7 @@ def main() -> None:
     images, labels = read(given.data)
     run, spent = train(images, labels, given.out, tuple(given.steps))
     if "training" not in figures:
-        keep("training", {**spent, "total": run.outcome.seconds})
+        keep("training", {**spent, "total": spent_on(given.out / "run")})
     keep("reconstruction", reconstruction(run, images[TRAIN:]))
     judge = fitted_judge(images[:TRAIN], labels[:TRAIN], given.out / "judge.safetensors")
     real = judge.features(images[TRAIN:])
@@ -223,6 +245,7 @@ def main() -> None:
             keep(name, sampled(run.generator, judge, test, weight, steps))
     if "restoration" not in figures:
         keep("restoration", restored(run, images[TRAIN:], given.out))
+    sys.exit(verdict(figures))
 
 
 if __name__ == "__main__":
