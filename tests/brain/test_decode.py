@@ -33,7 +33,7 @@ from pushforward.models.latent import Latent
 from pushforward.numerics.random import Draws
 from pushforward.samplers import default_sampler
 
-QUICK = Settings(samples=4, evaluations=6, components=5, strengths=(0.3, 0.6))
+QUICK = Settings(samples=4, evaluations=6, components=5, strengths=(0.3, 0.6), permutations=2)
 
 
 def quiet(_: str) -> None:

@@ -67,9 +67,7 @@ def shown(x):
     "settings",
     [
         {},
-        {"clip_sample": False, "beta_schedule": "scaled_linear"},
         {"prediction_type": "v_prediction", "timestep_spacing": "trailing", "rescale_betas_zero_snr": True},
-        {"prediction_type": "sample", "beta_schedule": "squaredcos_cap_v2"},
         {"set_alpha_to_one": False, "steps_offset": 1, "clip_sample": False},
     ],
     ids=lambda settings: "-".join(settings) or "default",

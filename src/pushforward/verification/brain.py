@@ -59,7 +59,7 @@ def draws(noise: float = 1.0) -> Finding:
 
     `noise` multiplies the covariance of the measurement that the sampler is told.
     """
-    count = 1200
+    count = 600
     mixture = Mixture.of_covariances(double(1.0), torch.tensor(WORLD.mean)[None], torch.tensor(WORLD.covariance)[None])
     components = Components(torch.zeros(3, dtype=F64), torch.eye(3, dtype=F64), (3,))
     said = _normals("said", 1, 3)
