@@ -32,6 +32,9 @@ def test_one_command_trains_both_stages_and_all_others_work_on_them(images, comm
     assert first["step"] == 3
     again = command("train", images, *latent(*KL), "--out", run, "--json")
     assert again.code == 0 and again.json["step"] == 3
+    fresh = command("train", images, *latent(*KL, steps=2), "--out", run, "--restart", "--json")
+    assert fresh.code == 0 and fresh.json["step"] == 2, fresh.err
+    assert (run / "first-stage").exists() and (tmp_path / "run.previous-1" / "first-stage").exists()
     longer = command("train", images, *latent(*KL, steps=4), "--out", run, "--json")
     assert longer.code == 0, longer.err
     out = tmp_path / "some.npz"

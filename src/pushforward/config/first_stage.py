@@ -18,9 +18,11 @@ from pushforward.models.first_stages import OfVAE, OfVQ
 from pushforward.models.indices import Indices
 from pushforward.models.latent import Latent
 from pushforward.training.checkpoint import load_weights
-from pushforward.training.folder import find_checkpoint
+from pushforward.training.folder import CHECKPOINTS, find_checkpoint, locked, set_aside
 from pushforward.training.loop import fit
 from pushforward.training.observers import Observer, Preview
+from pushforward.training.place import Place
+from pushforward.training.recipe import Recipe
 
 FOLDER = "first-stage"
 """Of the run, where the training of its autoencoder is."""
@@ -34,7 +36,6 @@ def make_ready(
     description: Mapping[str, Any],
     *,
     observers: Sequence[Observer] = (),
-    restart: bool = False,
 ) -> None:
     """Give the first stage its weights, unless the model has them already from a checkpoint of its own.
 
@@ -67,12 +68,22 @@ def make_ready(
             {**description, "part": FOLDER},
             identity={"first stage": stage.model_dump(mode="json"), "data": description["data"]["fingerprint"]},
             observers=observers,
-            restart=restart,
         )
     finally:
         autoencoder.requires_grad_(False)
     load_weights(autoencoder, find_checkpoint(out / FOLDER))
     model.to(autoencoder.device)  # where it was trained the latents are encoded too
+
+
+def set_aside_whole(out: Path, recipe: Recipe) -> None:
+    """Move a run aside with its first stage, before either is trained anew."""
+
+    def move() -> None:
+        if (out / CHECKPOINTS).exists() or (out / FOLDER).exists():
+            with locked(out):
+                set_aside(out)
+
+    Place.find(recipe.device, recipe.precision).together(move)
 
 
 def first_stage_observers(observers: Sequence[Observer]) -> tuple[Observer, ...]:

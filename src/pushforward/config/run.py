@@ -15,7 +15,7 @@ from torch import nn
 from pushforward.config.about import AboutData
 from pushforward.config.build import build_model, build_recipe, hollow_model, resolve
 from pushforward.config.family_schema import CustomNetworkConfig, DiffusionConfig, LatentConfig, ModelConfig
-from pushforward.config.first_stage import first_stage_observers, make_ready
+from pushforward.config.first_stage import first_stage_observers, make_ready, set_aside_whole
 from pushforward.config.read import validate
 from pushforward.config.schema import AUGMENTATIONS, Config, DataConfig
 from pushforward.data import sources
@@ -215,11 +215,14 @@ def train(
     recipe = build_recipe(config.training, config.data)
     items: tuple[Items, Items] = data.train, data.validation
     if isinstance(model, Prepares):
+        if restart and isinstance(model, Latent):
+            set_aside_whole(Path(out), recipe)
+            restart = False
         if not restart:
             _take_prepared(model, Path(out))
         if isinstance(model, Latent):
             watching = first_stage_observers(observers)
-            make_ready(model, config, data, Path(out), description, observers=watching, restart=restart)
+            make_ready(model, config, data, Path(out), description, observers=watching)
         prepared = model.prepare(data.train, data.validation, config.training.seed)
         # what is varied anew at every step cannot have been encoded before
         items = items if isinstance(model, Latent) and recipe.augment is not None else prepared
