@@ -27,7 +27,7 @@ from pushforward.numerics.random import Draws
 from pushforward.report.tours import Drawing, sheet
 from pushforward.training import JsonLines
 
-WAYS = [(1, 1), (2, 4), (3, 8), (5, 8), (10, 8), (20, 8)]
+WAYS = [(1, 1), (3, 4), (10, 4)]
 """(steps, repeats) that the graph prior may take."""
 
 

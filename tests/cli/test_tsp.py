@@ -106,3 +106,21 @@ def test_columns_are_found(tmp_path):
     assert found.places.tolist() == [[8, 50], [9, 51], [10, 52]]
     found.write(tmp_path / "out.tsv", [2, 0, 1])
     assert (tmp_path / "out.tsv").read_text().splitlines()[:2] == ["stop\tid\tlat\tlon", "1\t9\t52\t10"]
+
+
+def test_a_proof_that_takes_too_long_loses_nothing(command, table, monkeypatch):
+    from pushforward.combinatorial import exact
+    from pushforward.errors import PushforwardError
+
+    def never(distances, seconds):
+        raise PushforwardError("the shortest tour was not proved: time")
+
+    monkeypatch.setattr(exact, "shortest_tour", never)
+    said = command("tsp", "solve", table[0], "--exact", "--kicks", "0", "--json")
+    assert said.code == 0 and not said.json["proved"] and len(said.json["tour"]) == 9 and "kept" in said.err
+
+
+def test_too_many_cities_are_refused(refused, tmp_path):
+    path = tmp_path / "many.csv"
+    path.write_text("\n".join(f"{i},{i * i % 7919}" for i in range(2001)))
+    assert "at most 2000" in refused("tsp", "solve", path)

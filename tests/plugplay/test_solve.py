@@ -53,7 +53,7 @@ def test_a_parametrisation_without_gradient_is_named():
 def test_a_parametrisation_is_the_same_problem():
     """x = h(η) = 2η − 1: the minimum over η is h⁻¹ of the minimum over x."""
     energy = SmoothedEnergy(plugplay.prior(), pairs=True)
-    descent = Descent(200, 0.05, schedule=Annealed(5.0, 0.02))
+    descent = Descent(120, 0.05, schedule=Annealed(5.0, 0.02))
     start = torch.full((1, 1), 0.5, dtype=DOUBLE)
     eta = descent(energy, plugplay.seen, start, Draws.of(0, [0]), h=lambda e: 2 * e - 1)
     assert abs(float(2 * eta - 1) - plugplay.MEAN) < 0.02
@@ -93,5 +93,6 @@ def test_a_class_and_a_mirror():
     assert cost.tolist() == pytest.approx([math.log1p(math.exp(-2)), math.log1p(math.exp(2))])
 
 
+@pytest.mark.slow
 def test_langevin_draws_have_the_posterior_variance():
     assert plugplay.langevin(items=400).error < 0.3

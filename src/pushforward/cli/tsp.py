@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 
 from pushforward.cli.output import DEFAULT, Common
-from pushforward.errors import UserError
+from pushforward.errors import PushforwardError, UserError
 
 if TYPE_CHECKING:
     import numpy as np
 
     from pushforward.combinatorial.tsp import TravellingSalesman
 
+_MOST = 2000
+"""Cities: all pairs are held in memory and looked at in each move."""
 TSP = App(
     name="tsp",
     help="The travelling salesman: the shortest closed tour of cities in the plane; a prior of tours is trained and "
@@ -60,10 +62,13 @@ def solve(
     if kicks < 0:
         raise UserError(f"the number of kicks must be at least 0; got {kicks}")
     table = read_cities(cities)
-    problem = TravellingSalesman(check_cities(table.places, str(cities))[None])
+    places = check_cities(table.places, str(cities))
+    if len(places) > _MOST:
+        raise UserError(f"{cities} has {len(places)} cities, and at most {_MOST} are solved here: take a part of them")
+    problem = TravellingSalesman(places[None])
     began = time.perf_counter()
     tour, values = _short(problem, run, kicks, seed)
-    optimal = _proved(problem, seconds, values) if exact else None
+    optimal = _proved(problem, seconds, values, common) if exact else None
     values["seconds"] = round(time.perf_counter() - began, 3)
     best = tour if optimal is None else optimal
     values |= {"tour": [int(city) + 1 for city in best], "out": out}
@@ -136,10 +141,15 @@ def _short(problem: TravellingSalesman, run: Path | None, kicks: int, seed: int)
     return tour[0], values
 
 
-def _proved(problem: TravellingSalesman, seconds: float, values: dict[str, Any]) -> np.ndarray:
+def _proved(problem: TravellingSalesman, seconds: float, values: dict[str, Any], common: Common) -> np.ndarray | None:
+    """The shortest tour, or None after saying why, so that what was found is not lost."""
     from pushforward.combinatorial.exact import shortest_tour
 
-    optimal = shortest_tour(problem.distances[0], seconds)
+    try:
+        optimal = shortest_tour(problem.distances[0], seconds)
+    except PushforwardError as error:
+        common.say(f"{error}; give more --seconds. The tour that was found is kept")
+        return None
     shortest = float(problem.cost(optimal[None])[0])
     values |= {"found": values["length"], "gap": values["length"] / shortest - 1, "length": shortest, "proved": True}
     return optimal

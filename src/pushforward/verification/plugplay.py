@@ -46,7 +46,7 @@ def curvature(weighting: Weighting, path: GaussianPath | None = None) -> float:
     """F(1) − F(0) with the same z for both."""
     energy = DenoisingEnergy(prior(path), weighting, pairs=True)
     ends = torch.tensor([[1.0], [0.0]], dtype=_DOUBLE)
-    high, low = energy.whole(ends, Draws.of(0, [0, 0]), 256).tolist()
+    high, low = energy.whole(ends, Draws.of(0, [0, 0]), 96).tolist()
     return high - low
 
 
@@ -71,7 +71,7 @@ def uniform_is_not() -> Finding:
     return Finding(found / truth - 1, f"{found:.4f} x² where −log p is {1 / (2 * VARIANCE):.4f} x²")
 
 
-def estimate(weighting: Weighting, items: int = 64, steps: int = 150, constraint: Constraint = seen) -> float:
+def estimate(weighting: Weighting, items: int = 64, steps: int = 120, constraint: Constraint = seen) -> float:
     """The mean over independent runs of the point estimate of x."""
     energy = DenoisingEnergy(prior(), weighting, pairs=True)
     start, draws = torch.full((items, 1), 0.5, dtype=_DOUBLE), Draws.of(1, range(items))
