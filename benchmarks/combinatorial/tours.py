@@ -27,7 +27,7 @@ from pushforward.numerics.random import Draws
 from pushforward.report.tours import Drawing, sheet
 from pushforward.training import JsonLines
 
-WAYS = [(1, 1), (3, 4), (10, 4)]
+WAYS = [(1, 1), (3, 6)]
 """(steps, repeats) that the graph prior may take."""
 
 
