@@ -114,6 +114,8 @@ def pipeline(folder, **index):
 def test_a_folder_is_read_wholly_or_not_at_all(tmp_path):
     with pytest.raises(UserError, match=r"there is no folder .*owner/name"):
         read_pipeline(tmp_path / "none")
+    with pytest.raises(UserError, match="owner/none could not be had from the Hub"):
+        read_pipeline("owner/none")  # the tests are offline
     with pytest.raises(UserError, match=r"model_index\.json cannot be read"):
         read_pipeline(tmp_path)
     folder = tmp_path / "pipe"
