@@ -11,7 +11,7 @@ from pushforward.errors import UserError
 from pushforward.inverse.likelihoods.gaussian import Gaussian
 from pushforward.inverse.likelihoods.likelihood import Likelihood
 from pushforward.inverse.operators.operator import LinearOperator
-from pushforward.inverse.rules.gains import as_gaussian, as_linear, linear_gain, mean_square
+from pushforward.inverse.rules.gains import as_gaussian, as_linear, mean_square
 from pushforward.inverse.rules.posterior import Correction, per_item
 from pushforward.inverse.rules.tangent import Tangent
 from pushforward.inverse.rules.variance import VarianceLaw
@@ -122,8 +122,8 @@ class TMPD(Correction):
     Exact where A C A* is diagonal. Sums of rows vanish or fall below 0 where what is measured is anti-correlated, and
     the published rule then explodes: here they are at least `least` of the isotropic value (`least=None`: as
     published). A trained network's derivative is no covariance, and its sums are none: where the correction leaves more
-    of the measurement unexplained than there was, which no covariance does, the isotropic gain stands in its place. One
-    evaluation and two of its gradients. For linear operators.
+    of the measurement unexplained than there was, it is shortened until it does not. One evaluation and two of its
+    gradients. For linear operators.
     """
 
     least: float | None = 0.3
@@ -151,14 +151,12 @@ class TMPD(Correction):
         total = sums + noise
         weighted = torch.where(total != 0, residual / torch.where(total != 0, total, 1), 0)
         moved = carry(operator.adjoint(operator.measured(weighted)), True)
-        return moved if self.least is None else _explaining(moved, residual, gaussian, tangent)
+        return moved if self.least is None else _explaining(moved, residual, operator)
 
 
-def _explaining(moved: Tensor, residual: Tensor, gaussian: Gaussian, tangent: Tangent) -> Tensor:
-    """The correction of items where it makes the residual smaller, the isotropic one of the others."""
-    left = residual - gaussian.operator.measured(gaussian.operator(moved))
-    shrinks = squares(left) <= squares(residual)
-    if bool(shrinks.all()):
-        return moved
-    plain = linear_gain(gaussian, tangent.mean, tangent.variance)
-    return choose(shrinks, moved, expand(tangent.variance, plain) * plain)
+def _explaining(moved: Tensor, residual: Tensor, operator: LinearOperator) -> Tensor:
+    """The correction, for items of which it leaves a larger residual shortened until it leaves one of the same size."""
+    image = operator.measured(operator(moved))
+    size = squares(image)
+    share = torch.where(size > 0, 2 * dots(residual, image) / torch.where(size > 0, size, 1), 1).clamp(0, 1)
+    return expand(share, moved) * moved
