@@ -114,8 +114,8 @@ class LatentSpace:
 
     def method(self, name: str, entry: NamedMethod, likelihood: Likelihood) -> Method | CrowdMethod:
         if name == USUAL_METHOD and isinstance(likelihood, Gaussian):
-            # what a latent is unsure of, in units of its prior, an item is unsure of in those of the decoded prior
-            return Guidance(PlugIn(widening=self._decoded_variance()))
+            # what a latent is unsure of, in units of its prior, a measurement is unsure of in those of the prior's
+            return Guidance(PlugIn(widening=self._measured_variance(likelihood)))
         return entry.build(likelihood)
 
     def items(self, samples: Tensor) -> Tensor:
@@ -123,23 +123,35 @@ class LatentSpace:
             return torch.stack([self.model.decode(draw) for draw in samples])
 
     @torch.no_grad()
-    def _decoded_variance(self) -> float:
-        """The variance of an item's numbers over latents of the prior's moments."""
+    def _measured_variance(self, likelihood: Gaussian) -> float:
+        """The variance of what is measured over latents of the prior's moments, per number."""
         draws = Draws.of(0, range(_DRAWS), "decoded", self.model.device)
-        return float(self.model.decode(draws.normal(self.shape)).var(0).mean())
+        x = self.model.decode(draws.normal(self.shape)).double().cpu()
+        units = likelihood.in_units(self.form)
+        assert isinstance(units, Gaussian)
+        seen = _seen(units, x)
+        return float((seen - seen.mean(0)).abs().square().sum() / (len(seen) - 1) / _count(units))
 
     def _unexplained(self, likelihood: Gaussian) -> float:
+        """τ, per number that is measured; `likelihood` in model units."""
         lost = self.model.lost.double().cpu()
         x = Affine.of(self.form).pseudo_inverse(torch.zeros(1, *self.form.shape, dtype=torch.float64))
+        x = x.expand(_DRAWS, *self.form.shape)
         e = lost * Draws.of(0, range(_DRAWS), "lost").normal(self.form.shape, torch.float64)
-        operator = likelihood.operator.to("cpu")
-        items = operator.items
-        if items is not None:
-            operator = operator.select(torch.zeros(len(e), dtype=torch.int64))
-        x = x.expand(len(e), *self.form.shape)
-        seen = operator(x + e) - operator(x)
-        count = float(likelihood.count().double().mean())
-        return float((seen.abs().square().flatten(1).sum(1).mean() / count).sqrt())
+        off = _seen(likelihood, x + e) - _seen(likelihood, x)
+        return float((off.abs().square().sum() / len(off) / _count(likelihood)).sqrt())
+
+
+def _seen(likelihood: Gaussian, x: Tensor) -> Tensor:
+    """What is measured of items in model units; of operators that differ from item to item the first one's."""
+    operator = likelihood.operator.to("cpu")
+    if operator.items is not None:
+        operator = operator.select(torch.zeros(len(x), dtype=torch.int64))
+    return operator.measured(operator(x))
+
+
+def _count(likelihood: Gaussian) -> float:
+    return float(likelihood.count().double().mean())
 
 
 def space_of(run: Run) -> Space:
