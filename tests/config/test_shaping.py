@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import pushforward as pf
+from pushforward.config.rows import rows_of
 from pushforward.config.shaping import parse_interval, shaped
 from pushforward.denoisers import Clipped, DynamicThreshold, GuidanceInterval, Guided
 from pushforward.errors import UserError
@@ -95,3 +96,16 @@ def test_what_has_no_meaning_is_refused(pictures, table):
     with pytest.raises(UserError, match="kind table: use --clip"):
         shaped(table, threshold=0.9)
     assert shaped(table) is table
+
+
+def test_numbers_of_another_unit_and_words_for_numbers_are_refused(table, tmp_path):
+    (tmp_path / "far.csv").write_text("a,b\n0.5,120\n0.5,120000\n")
+    with pytest.raises(UserError, match=r"row 1 of .*far.csv has 120000 in column 'b', more than 1000 deviations"):
+        rows_of(table, tmp_path / "far.csv")
+    for given, says in (
+        ({"n": "3"}, "number of samples must be a whole number; got '3'"),
+        ({"n": 3, "steps": "5"}, "number of steps must be a whole number; got '5'"),
+        ({"n": 3, "guidance": "2"}, "guidance must be a finite number, 1 for none; got '2'"),
+    ):
+        with pytest.raises(UserError, match=says):
+            table.generator.sample(**given)

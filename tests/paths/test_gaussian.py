@@ -22,6 +22,7 @@ from pushforward.paths import (
     Straight,
     SubVP,
     Table,
+    Uniform,
     cosine_betas,
     linear_betas,
     ncsn_ladder,
@@ -209,6 +210,10 @@ def test_the_start_of_sampling_has_the_last_sigma():
     [
         (lambda: VP().level(1.5), "time 1.5 is outside"),
         (lambda: VP().level(math.nan), "outside"),
+        (lambda: VP().level("noon"), "a time is a number in .*'noon'"),
+        (lambda: VP().level(None), "a time is a number"),
+        (lambda: Uniform()(VP(), "3"), "whole number of at least 1; got '3'"),
+        (lambda: Uniform()(VP(), 0), "whole number of at least 1; got 0"),
         (lambda: VP().level(torch.tensor([0.5, -0.1])), "time -0.1 is outside"),
         (lambda: VP().levels([0.1, 2.0]), "time 2 is outside"),
         (lambda: VP().levels([math.nan]), "time nan is outside"),

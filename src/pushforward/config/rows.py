@@ -121,6 +121,7 @@ def _columns(values: np.ndarray, raw: Raw, coding: Columns) -> np.ndarray:
         raise UserError(
             f"{raw.what} has items of shape {given}, and the model was trained on {len(coding.dtypes)} columns"
         )
+    _near(values, raw, coding)
     for i, constant in enumerate(coding.constants):
         other = np.flatnonzero(values[:, i] != (values[:, i] if constant is None else constant))
         if len(other):
@@ -130,6 +131,24 @@ def _columns(values: np.ndarray, raw: Raw, coding: Columns) -> np.ndarray:
                 f"{constant:g} in the training data: the model knows no other value"
             )
     return values
+
+
+_FARTHEST = 1000.0
+"""Deviations of the training data beyond which a number is of another unit, and a density says nothing of it."""
+
+
+def _near(values: np.ndarray, raw: Raw, coding: Columns) -> None:
+    """Refuse numbers so far from the training data that they cannot be of it."""
+    for place, i in enumerate(coding.varying):
+        if i in coding.coded:
+            continue
+        far = np.flatnonzero(np.abs(values[:, i] - coding.offset[place]) > _FARTHEST * coding.scale[place])
+        if len(far):
+            name = repr(coding.names[i]) if coding.names else str(i)
+            raise UserError(
+                f"row {far[0]} of {raw.what} has {values[far[0], i]:g} in column {name}, more than {_FARTHEST:g} "
+                f"deviations from the training data, in {coding.low[i]:g} … {coding.high[i]:g}: look at its unit"
+            )
 
 
 def _pixels(values: np.ndarray, raw: Raw, coding: Pixels) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -57,8 +58,8 @@ class DiffusionGenerator(Generator):
         return replace(self, conditions={**self.conditions, **conditions}, held=(*self.held, *held))
 
     def check_way(self, steps: int | None, guidance: float, sampler: Sampling | None) -> None:
-        if not math.isfinite(guidance):
-            raise UserError(f"the weight of guidance must be a finite number, 1 for none; got {guidance}")
+        if not isinstance(guidance, numbers.Real) or not math.isfinite(guidance):
+            raise UserError(f"the weight of guidance must be a finite number, 1 for none; got {guidance!r}")
         if sampler is not None and not callable(getattr(sampler, "sample", None)):
             raise UserError(f"a sampler is an object such as Sampler(DDIM, Uniform()); got {sampler!r}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,6 +134,8 @@ def _check_counts(n: int, steps: int | None, batch_size: int) -> None:
     for name, value in (("number of samples", n), ("number of steps", steps), ("batch size", batch_size)):
         if value is None:
             continue
+        if not isinstance(value, numbers.Real):
+            raise UserError(f"the {name} must be a whole number; got {value!r}")
         if value < 1:
             raise UserError(f"the {name} must be at least 1; got {value}")
         if value != int(value):

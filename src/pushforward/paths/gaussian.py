@@ -82,7 +82,10 @@ class GaussianPath(ABC):
                 _check_inside(times)
             alpha, sigma = self.scales(times)
             return Level(times, alpha, sigma)
-        time = float(t)
+        try:
+            time = float(t)
+        except (TypeError, ValueError):
+            raise UserError(f"a time is a number in [0, 1], a tensor of them or a Level; got {t!r}") from None
         if not 0.0 <= time <= 1.0:
             raise _outside(time)
         alpha, sigma = self.scales(torch.tensor(time, dtype=torch.float64))

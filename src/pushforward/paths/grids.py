@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -27,7 +28,7 @@ class Grid(Protocol):
 
 
 def check_steps(steps: int) -> int:
-    if isinstance(steps, bool) or int(steps) != steps or steps < 1:
+    if isinstance(steps, bool) or not isinstance(steps, numbers.Real) or steps % 1 != 0 or steps < 1:
         raise UserError(f"steps must be a whole number of at least 1; got {steps!r}")
     return int(steps)
 
