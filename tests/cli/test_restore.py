@@ -300,9 +300,10 @@ def own(operator, tmp_path):
 )
 def test_operators_of_ones_own_measure_and_restore(command, digits_run, own, tmp_path, name, more, shape):
     path, measured = own(name, more), tmp_path / "y.npz"
-    said = command("simulate", digits_run, "--operator", path, "-n", 3, "-o", measured, "--json")
+    said = command("simulate", digits_run, "--operator", path, "--run-code", "-n", 3, "-o", measured, "--json")
     assert said.code == 0 and said.json["shape"] == shape, said.err
-    asked = ("restore", digits_run, "--operator", path, "--measurement", measured, "--samples", 1, "--out", tmp_path)
+    given = ("--operator", path, "--run-code", "--measurement", measured)
+    asked = ("restore", digits_run, *given, "--samples", 1, "--out", tmp_path)
     told = command(*asked, "--method", "pigdm", "--evaluations", 4, "--json")
     assert told.code == 0, told.err
 
@@ -320,9 +321,10 @@ def test_operators_of_ones_own_measure_and_restore(command, digits_run, own, tmp
     ],
 )
 def test_a_wrong_operator_of_ones_own_is_told_in_a_sentence(refused, digits_run, own, tmp_path, name, said):
-    assert said in refused("simulate", digits_run, "--operator", own(name), "-o", tmp_path / "y.npz")
+    given = ("--operator", own(name), "--run-code")
+    assert said in refused("simulate", digits_run, *given, "-o", tmp_path / "y.npz")
     np.save(tmp_path / "y.npy", np.zeros((1, 20)))
-    asked = ("restore", digits_run, "--operator", own(name), "--measurement", tmp_path / "y.npy")
+    asked = ("restore", digits_run, *given, "--measurement", tmp_path / "y.npy")
     assert said in refused(*asked, "--out", tmp_path / "out")
 
 
@@ -330,7 +332,21 @@ def test_a_wrong_operator_of_ones_own_is_told_in_a_sentence(refused, digits_run,
 def test_code_that_fails_is_told_in_a_sentence(refused, digits_run, own, tmp_path, code, said):
     path = own("operator")
     (tmp_path / "scanner.py").write_text(code)
-    assert said in refused("simulate", digits_run, "--operator", path, "-o", tmp_path / "y.npz")
+    assert said in refused("simulate", digits_run, "--operator", path, "--run-code", "-o", tmp_path / "y.npz")
+
+
+def test_code_that_an_operator_file_names_is_not_run_unasked(refused, digits_run, own, tmp_path):
+    path = own("operator")
+    (tmp_path / "scanner.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    np.save(tmp_path / "y.npy", np.zeros((1, 20)))
+    for asked in (
+        ("simulate", "-o", tmp_path / "y.npz"),
+        ("restore", "--measurement", tmp_path / "y.npy"),
+        ("calibrate",),
+    ):
+        name, *rest = asked
+        assert "asks to run Python code, scanner.py" in refused(name, digits_run, "--operator", path, *rest)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_restoring_needs_a_denoiser(command, refused, operator, tmp_path):

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from pushforward.cli.likelihood import SOURCE
 from pushforward.cli.output import DEFAULT, Common
-from pushforward.cli.restore import Folder, OperatorFile
+from pushforward.cli.restore import Folder, OperatorFile, RunCode
 from pushforward.cli.sample import Bar
 from pushforward.config.methods import METHODS, USUAL_METHOD
 
@@ -19,6 +19,7 @@ def calibrate(
     /,
     *,
     operator: OperatorFile,
+    run_code: RunCode = False,
     data: Annotated[str, Parameter(help=SOURCE)] = "test",
     method: Annotated[str, Parameter(help=", ".join(METHODS))] = USUAL_METHOD,
     number: Annotated[int, Parameter(name=("-n", "--number"), help="items, simulated and true ones each")] = 100,
@@ -44,7 +45,7 @@ def calibrate(
     from pushforward.report.contenders import write_json
 
     found = common.opened(api.load(run, which=which, device=device))
-    config = read_measurement(operator)
+    config = read_measurement(operator, run_code=run_code)
     with Bar(common, "calibrating") as bar:
         told = api.calibrate(
             found,

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 Folder = Annotated[Path, Parameter(name="RUN", help="the folder of a run")]
 OperatorFile = Annotated[Path, Parameter(name="--operator", help="a .toml file: what was measured, with which noise")]
+RunCode = Annotated[
+    bool, Parameter(negative=(), show_default=False, help="let the operator file run Python code that it names")
+]
 
 
 def simulate(
@@ -31,6 +34,7 @@ def simulate(
     /,
     *,
     operator: OperatorFile,
+    run_code: RunCode = False,
     out: Annotated[Path, Parameter(name=("--out", "-o"), help="an .npz or .h5 file: y, and x, the true items")],
     data: Annotated[str, Parameter(help=SOURCE)] = "test",
     number: Annotated[int, Parameter(name=("-n", "--number"), help="the first so many items")] = 8,
@@ -45,7 +49,7 @@ def simulate(
     if out.suffix.lower() not in (".npz", ".h5", ".hdf5"):
         raise UserError(f"measurements are written as .npz or .h5; got {out}")
     found = common.opened(api.load(run))
-    config = read_measurement(operator)
+    config = read_measurement(operator, run_code=run_code)
     y, rows = api.simulate(found, config, operator.parent, data, number, seed)
     arrays = {"y": y.numpy(), "x": found.format.decode(rows.x)}
     write_arrays(out, arrays)
@@ -58,6 +62,7 @@ def restore(
     /,
     *,
     operator: OperatorFile,
+    run_code: RunCode = False,
     measurement: Annotated[
         Path,
         Parameter(help="an .npz or .h5 with y (and x, the truth, if known), .npy, ISMRMRD .h5, .nii, .dcm or an image"),
@@ -91,7 +96,7 @@ def restore(
     if samples < 1:
         raise UserError(f"the number of samples must be at least 1; got {samples}")
     found = common.opened(api.load(run, which=which, device=device))
-    config, measured = read_measurement(operator), read_measured(measurement)
+    config, measured = read_measurement(operator, run_code=run_code), read_measured(measurement)
     if measured.noise is not None:
         common.say(f"lines without a signal have the deviation {measured.noise:.4g} in each of their two parts")
     if config.noise.kind == "gaussian" and config.noise.sigma == 0.0:

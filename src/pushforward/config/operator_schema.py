@@ -100,7 +100,7 @@ class MatrixOperator(Section):
 
 
 class PythonOperator(Section):
-    """An operator of your own, which a Python file makes; the file is run."""
+    """An operator of your own, which a Python file makes; the file is run, if that is allowed."""
 
     kind: Literal["python"] = "python"
     file: str = Field(description="a .py file; give none whose code you would not run yourself")

@@ -67,15 +67,25 @@ from pushforward.numerics.random import Draws
 Shape = tuple[int, ...]
 
 
-def read_measurement(path: Path) -> MeasurementConfig:
-    """The operators and the noise that a TOML file describes. Raises UserError naming the entry that is wrong."""
+def read_measurement(path: Path, *, run_code: bool = False) -> MeasurementConfig:
+    """The operators and the noise that a TOML file describes. Raises UserError naming the entry that is wrong.
+
+    `run_code` lets the file name Python code that makes an operator; without, that is refused.
+    """
     try:
-        return MeasurementConfig.model_validate(read_toml(path))
+        config = MeasurementConfig.model_validate(read_toml(path))
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in problem["loc"] if not isinstance(part, int)) or "the file"
         message = problem["msg"].replace("Input should be", "it should be").replace("Input tag", "the kind")
         raise UserError(f"{path}: {where}: {message[0].lower()}{message[1:]}") from None
+    code = [section.file for section in config.operators if isinstance(section, PythonOperator)]
+    if code and not run_code:
+        raise UserError(
+            f"{path} asks to run Python code, {', '.join(code)}: read it first, and allow it with --run-code "
+            "(run_code=True) if you would start it yourself"
+        )
+    return config
 
 
 def build_operator(config: MeasurementConfig, shape: Shape, folder: Path, measured: Measured | None = None) -> Operator:
