@@ -35,9 +35,8 @@ from pushforward.models.generator import Generator
 from pushforward.models.likelihood import ProbabilityFlow, bin_width
 from pushforward.numerics.divergence import Hutchinson
 from pushforward.numerics.random import Draws
-from pushforward.objectives.bound import noise_last, variational_bound
+from pushforward.objectives.bound import noise_last, rounding_levels, variational_bound
 from pushforward.objectives.decoders import DiscretisedGaussian
-from pushforward.paths import CLEAN, GaussianPath, Level
 from pushforward.report.sampler_scores import Comparison, Scored, compare_samplers
 from pushforward.report.sampler_sections import ranked, sampler_chart
 from pushforward.samplers import analytic, fixed_large, fixed_small
@@ -96,23 +95,11 @@ def bound_bits(run: pf.Run, x: Tensor, labels: Tensor, rule: str, steps: int) ->
     denoiser = WithVariance(run.generator.model.conditioned(labels), variance)
     width = bin_width(run.format)
     decoder = DiscretisedGaussian(-1.0, 1.0, round(2 / width) + 1)
-    levels = bound_levels(denoiser.path, width / math.sqrt(12), steps)
+    levels = rounding_levels(denoiser.path, width, steps)
     began = time.perf_counter()
     draws = Draws.of(0, range(len(x)), "bound")
     found = variational_bound(denoiser, x, levels, draws, variance=RUNS[rule], decoder=decoder, last=noise_last)
     return bits(f"variational bound, variance {rule}", steps, found.bits_per_dim(x[0].numel()), began)
-
-
-def bound_levels(path: GaussianPath, end: float, steps: int) -> tuple[Level, ...]:
-    """Uniform in (σ/α)^{1/7} from t_max down to σ/α = end, the deviation of rounding, then clean data.
-
-    Further down every level would cost bits for digits that the decoder rounds away.
-    """
-    top = float(path.level(path.t_max).ratio)
-    ratios = torch.linspace(top ** (1 / 7), end ** (1 / 7), steps, dtype=torch.float64) ** 7
-    times = path.time(-torch.log(ratios))
-    times[0] = path.t_max
-    return (*path.levels(times), CLEAN)
 
 
 def bits(method: str, evaluations: int, values: Tensor, began: float) -> Bits:

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from pushforward.config.advising import advice_on
+from pushforward.config.bounding import bound
 from pushforward.config.calibrating import calibrate
 from pushforward.config.decoding import brain
 from pushforward.config.editing import edit
@@ -31,6 +32,7 @@ __all__ = [
     "Run",
     "Stored",
     "advice_on",
+    "bound",
     "brain",
     "calibrate",
     "checked_likelihood",

@@ -162,3 +162,34 @@ def test_interpolate(command, refused, small_run, table_run, tmp_path):
 def test_a_folder_of_the_same_form(command, small_run, tmp_path):
     folder = write_folder(tmp_path / "more", 2)
     assert command("likelihood", small_run, "--data", folder, "--json", *FEW).json["number"] == 4
+
+
+def test_the_bound_term_by_term(command, small_run, tmp_path):
+    few = ("-n", 3, "--steps", 5, "--variance", "fixed-large", "--device", "cpu", "--quiet")
+    said = command("bound", small_run, "--out", tmp_path / "b.csv", *few)
+    assert said.code == 0 and "L_T" in said.out and "variance fixed-large, 5 evaluations" in said.out, said
+    with (tmp_path / "b.csv").open() as file:
+        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    for row in rows:
+        assert row["bound"] == pytest.approx(row["prior"] + row["transitions"] + row["decoder"])
+        assert row["bits_per_dim"] == pytest.approx(row["bound"] / (64 * math.log(2)))
+    told = command("bound", small_run, "--json", *few).json
+    assert told["nats"]["bound"] == pytest.approx(sum(row["bound"] for row in rows) / len(rows))
+    alone = command("bound", small_run, "--json", "-n", 1, *few[2:]).json  # an item's terms are its own
+    assert alone["nats"]["bound"] == pytest.approx(rows[0]["bound"], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--variance", "free"), "there is no variance free; possible: analytic, fixed-small, fixed-large"),
+        (("--steps", "1"), "at least two steps; got 1"),
+        (("--out", "b.npz"), "written as .csv"),
+    ],
+)
+def test_a_bound_that_cannot_be_is_told(refused, small_run, more, said):
+    assert said in refused("bound", small_run, *more)
+
+
+def test_the_bound_is_of_whole_numbers(refused, table_run):
+    assert "images of integers" in refused("bound", table_run)

@@ -94,6 +94,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "pushforward likelihood runs/digits-edm -n 100 -o scores.csv\n"
         "  pushforward likelihood runs/table --data more.csv --json",
     ),
+    "bound": (
+        "pushforward.cli.bound:bound",
+        "pushforward bound runs/digits-edm --own-labels\n"
+        "  pushforward bound runs/digits-edm --variance fixed-large --steps 1000 -o bound.csv",
+    ),
     "encode": (
         "pushforward.cli.encode:encode",
         "pushforward encode runs/digits-edm --data test -o z.npz",

@@ -11,7 +11,14 @@ bound of a table, `table_levels(table)`. In nats, per sample, summed over coordi
 """
 
 from pushforward.objectives.bound.evaluation import Bound, variational_bound
-from pushforward.objectives.bound.steps import LastVariance, Steps, noise_last, published_last, table_levels
+from pushforward.objectives.bound.steps import (
+    LastVariance,
+    Steps,
+    noise_last,
+    published_last,
+    rounding_levels,
+    table_levels,
+)
 from pushforward.objectives.bound.terms import PIXELS, decoder_term, prior_term, transition_term
 from pushforward.objectives.bound.training import Term, bound_loss, hybrid_loss, random_term
 
@@ -28,6 +35,7 @@ __all__ = [
     "prior_term",
     "published_last",
     "random_term",
+    "rounding_levels",
     "table_levels",
     "transition_term",
     "variational_bound",

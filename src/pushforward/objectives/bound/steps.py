@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,13 +12,15 @@ from torch import Tensor
 
 from pushforward.errors import UserError
 from pushforward.numerics.broadcast import Scalar
-from pushforward.paths.gaussian import CLEAN, Level, posterior_scales
+from pushforward.paths.gaussian import CLEAN, GaussianPath, Level, posterior_scales
 from pushforward.paths.grids import check_decreasing
 from pushforward.paths.table import Table
 from pushforward.samplers.ancestral import FreshNoise
 
 LastVariance = Callable[[Level, float | None], float]
 """(last level, β̃ of the step before or None) -> the decoder's ℓ², which the samplers' rules leave open (β̃ is 0)."""
+
+_FARTHEST = 1e12
 
 
 def published_last(level: Level, small: float | None) -> float:
@@ -76,6 +79,18 @@ class Steps:
         if isinstance(k, int):
             return float(small), float(weight), float(known), float(spread)
         return small, weight, known, spread
+
+
+def rounding_levels(path: GaussianPath, width: float, steps: int) -> tuple[Level, ...]:
+    """Uniform in (σ/α)^{1/7} from t_max down to the deviation of rounding to cells of `width`, then clean data.
+
+    Further down every level would cost bits for digits that the decoder rounds away.
+    """
+    top, end = float(path.level(path.t_max).ratio), width / math.sqrt(12)
+    ratios = torch.linspace(min(top, _FARTHEST) ** (1 / 7), end ** (1 / 7), steps, dtype=torch.float64) ** 7
+    times = path.time(-torch.log(ratios))
+    times[0] = path.t_max
+    return (*path.levels(times), CLEAN)
 
 
 def table_levels(table: Table) -> tuple[Level, ...]:
