@@ -103,7 +103,7 @@ def test_every_sampler_takes_every_kind_of_rule(name, model):
     rules = (PiGDM(),) if SAMPLERS[name].adaptive else (PiGDM(), MMPS(2), DiffPIR())
     for rule in rules:
         try:
-            sampler = build_sampler(name, SimpleNamespace(path=path, prediction=prediction), 10)
+            sampler = build_sampler(name, SimpleNamespace(path=path, prediction=prediction, tells_variance=False), 10)
             with torch.no_grad():
                 found = Guidance(rule, sampler).restore(prior, seen(), start(model), 10, Draws.of(1, range(2)))
         except UserError as reason:
