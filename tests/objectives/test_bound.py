@@ -12,6 +12,7 @@ from torch import nn
 from pushforward.denoisers import (
     BetaVariance,
     DataPrediction,
+    EmpiricalDenoiser,
     Estimate,
     LearnedVariance,
     Mixture,
@@ -33,13 +34,27 @@ from pushforward.objectives.bound import (
     noise_last,
     prior_term,
     random_term,
+    rounding_levels,
     table_levels,
     transition_term,
     variational_bound,
 )
 from pushforward.objectives.continuous import continuous_bound
 from pushforward.objectives.decoders import DiscretisedGaussian, exact_interval, gaussian_density, tanh_interval
-from pushforward.paths import CLEAN, EDM, VP, DDIMStrided, Straight, Table, UniformLevels, UniformLogSNR, linear_betas
+from pushforward.paths import (
+    CLEAN,
+    EDM,
+    VE,
+    VP,
+    CosineVP,
+    DDIMStrided,
+    Straight,
+    SubVP,
+    Table,
+    UniformLevels,
+    UniformLogSNR,
+    linear_betas,
+)
 from pushforward.paths.times import LossAware
 from pushforward.samplers.ancestral import analytic, fixed_large, fixed_small
 
@@ -348,3 +363,29 @@ def test_the_decoder_has_finite_gradients_far_from_the_data():
 def test_what_bounds_refuse(bad, says):
     with pytest.raises(UserError, match=says):
         bad()
+
+
+PATHS = [EDM(), VP(), CosineVP(), VE(), SubVP(), Straight()]
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: type(path).__name__)
+@pytest.mark.parametrize("bins", [2, 17, 256, 65536])
+def test_levels_down_to_rounding_decrease_on_every_path(path, bins):
+    width = 2 / (bins - 1)
+    levels = rounding_levels(path, width, 50)
+    Steps.of(levels, fixed_small, noise_last)  # which refuses a grid that does not decrease
+    assert len(levels) == 51 and levels[0].t == path.t_max and levels[-1] is CLEAN
+    assert levels[-2].ratio == pytest.approx(max(width / math.sqrt(12), path.level(path.t_min).ratio), rel=1e-6)
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: type(path).__name__)
+def test_the_bound_of_two_points_is_a_bit_on_every_path(path):
+    points = torch.tensor([[-1.0], [1.0]], dtype=torch.float64)
+    denoiser = EmpiricalDenoiser(points, path)
+    x0 = points.repeat(400, 1)
+    draws = Draws.of(0, range(len(x0)))
+    decoder = DiscretisedGaussian(-1.0, 1.0, 256)
+    levels = rounding_levels(path, 2 / 255, 150)
+    found = variational_bound(denoiser, x0, levels, draws, variance=analytic, decoder=decoder, last=noise_last)
+    bits = found.bits_per_dim(1)
+    assert float(bits.mean()) == pytest.approx(1.0, abs=0.1)

@@ -195,6 +195,18 @@ def test_revisions_integrate_each_interval_anew_with_the_values_on_both_sides(vp
         assert y == pytest.approx(exact, rel=1e-6)
 
 
+@pytest.mark.parametrize(("order", "final", "revised"), [(1, 3, 2), (3, 7, 4), (6, 1, 3), (1, 1, 1)])
+def test_weights_of_the_parts_of_the_way_add_up_whatever_the_orders(order, final, revised):
+    path = EDM()
+    step = BalancedMultistep(order, 0.8, 8.0, final_order=final, revisions=min(2, revised - 1), revision_order=revised)
+    levels = ShiftedLogGrid(8.0)(path, 9)
+    moves = step.plan(path, levels)
+    angles = [math.atan2(level.sigma, 0.8 * level.alpha) for level in levels]
+    for i, move in enumerate(moves):  # of a constant F each step integrates its own interval exactly
+        scale = math.hypot(0.8 * levels[i + 1].alpha, levels[i + 1].sigma)
+        assert sum(move.weights) == pytest.approx(scale * (angles[i] - angles[i + 1]), rel=1e-9)
+
+
 def test_what_changes_the_state_on_the_way_is_kept_by_the_revisions(bimodal, vp):
     """They are weights of values, not a state of their own: a shift of x is carried on, as it is without them."""
     denoiser, levels, draws = bimodal(vp), UniformLogSNR(to_clean=False)(vp, 12), Draws.of(0, range(8))

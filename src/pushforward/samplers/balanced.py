@@ -135,10 +135,8 @@ class BalancedMultistep:
                 found = np.pad(found, ((0, 0), (0, max(0, self.final_order - order))))
                 found[-1], found[-1, : self.final_order] = 0.0, last[0]
             weights[age:, : found.shape[1]] += found
-            if (
-                age < self.revisions
-            ):  # the step after this one takes it back, and puts what it knows better in its place
-                weights[age + 1 :, 1 : found.shape[1] + 1] -= found[:-1]
+            if age < self.revisions:  # the step after this one takes it back and puts a better value in its place
+                weights[age + 1 :, 1 : order + 1] -= found[:-1, :order]
         return weights
 
     def _integrals(

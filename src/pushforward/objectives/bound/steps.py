@@ -20,7 +20,7 @@ from pushforward.samplers.ancestral import FreshNoise
 LastVariance = Callable[[Level, float | None], float]
 """(last level, β̃ of the step before or None) -> the decoder's ℓ², which the samplers' rules leave open (β̃ is 0)."""
 
-_FARTHEST = 1e12
+_FARTHEST = 1e3
 
 
 def published_last(level: Level, small: float | None) -> float:
@@ -82,14 +82,18 @@ class Steps:
 
 
 def rounding_levels(path: GaussianPath, width: float, steps: int) -> tuple[Level, ...]:
-    """Uniform in (σ/α)^{1/7} from t_max down to the deviation of rounding to cells of `width`, then clean data.
+    """t_max, then uniform in (σ/α)^{1/7} down to the error of rounding to cells of `width`, or t_min, then clean data.
 
-    Further down every level would cost bits for digits that the decoder rounds away.
+    Further down every level would cost bits for digits that the decoder rounds away; above σ/α = 1000 there is nothing
+    to learn of data of order one.
     """
-    top, end = float(path.level(path.t_max).ratio), width / math.sqrt(12)
-    ratios = torch.linspace(min(top, _FARTHEST) ** (1 / 7), end ** (1 / 7), steps, dtype=torch.float64) ** 7
+    first, last = (float(path.level(t).ratio) for t in (path.t_max, path.t_min))
+    top, end = min(first, _FARTHEST), max(width / math.sqrt(12), last)
+    ratios = torch.linspace(top ** (1 / 7), end ** (1 / 7), steps, dtype=torch.float64) ** 7
     times = path.time(-torch.log(ratios))
     times[0] = path.t_max
+    if end == last:
+        times[-1] = path.t_min
     return (*path.levels(times), CLEAN)
 
 
