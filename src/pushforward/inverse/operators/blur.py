@@ -129,26 +129,28 @@ class Blur(LinearOperator):
 
     def gain(self, residual: Tensor, prior: Scalar, noise: Scalar) -> Tensor:
         # The closed form of the singular system, with one pair of transforms instead of four.
-        spectrum = self.spectrum(residual)
-        power = spectrum.abs().square()
-        # Frequencies that the kernel removes are told from rounding by their share of the strongest.
-        strongest = power.flatten(1).amax(1).reshape(-1, 1, 1, 1)
-        power = torch.where(power > (8 * torch.finfo(power.dtype).eps) ** 2 * strongest, power, 0)
+        _, conjugate, power = self._spectra(residual)
         shift = torch.as_tensor(expand(noise, residual.real), dtype=power.dtype, device=power.device)
-        weight = inverse(expand(prior, residual.real) * power + shift)
-        return _filter(residual, torch.where(power > 0, spectrum.conj() * weight, 0))
+        return _filter(residual, conjugate * inverse(expand(prior, residual.real) * power + shift))
 
     def spectrum(self, x: Tensor) -> Tensor:
         """The eigenvalues of A on the grid of the images `x`: complex (1 or B, 1 or C, H, W). Kept."""
+        return self._spectra(x)[0]
+
+    def _spectra(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The eigenvalues, then their conjugates and squares without what is rounding. Kept."""
         _checked_image(x)
         size = (x.shape[-2], x.shape[-1])
-        kept: dict[object, Tensor] = self.__dict__.setdefault("_spectra", {})
+        kept: dict[object, tuple[Tensor, Tensor, Tensor]] = self.__dict__.setdefault("_kept", {})
         key = (size, x.dtype, x.device)
         if key not in kept:
             with torch.inference_mode(False), torch.no_grad():
-                kept[key] = transfer(
-                    self.kernel.clone(), size, torch.zeros((), dtype=x.dtype, device=x.device), self.each
-                )
+                whole = transfer(self.kernel.clone(), size, torch.zeros((), dtype=x.dtype, device=x.device), self.each)
+                power = whole.abs().square()
+                # Frequencies that the kernel removes are told from rounding by their share of the strongest.
+                strongest = power.flatten(1).amax(1).reshape(-1, *[1] * (power.ndim - 1))
+                seen = power > (8 * torch.finfo(power.dtype).eps) ** 2 * strongest
+                kept[key] = whole, torch.where(seen, whole, 0).conj().resolve_conj(), torch.where(seen, power, 0)
         return kept[key]
 
     def _svd(self, shape: Shape) -> SingularSystem:

@@ -14,11 +14,9 @@ from pushforward.inverse.operators.singular import SingularSystem
 
 def fitted(values: Tensor, x: Tensor, what: str) -> Tensor:
     """`values` if they broadcast to the shape of `x` (B, …). Raises UserError otherwise."""
-    try:
-        fits = torch.broadcast_shapes(values.shape, x.shape) == x.shape
-    except RuntimeError:
-        fits = False
-    if not fits:
+    # By plain comparison: torch.broadcast_shapes takes longer than the product of a small picture with its mask.
+    missing = x.ndim - values.ndim
+    if missing < 0 or any(n not in (1, m) for n, m in zip(values.shape, x.shape[missing:], strict=True)):
         raise UserError(
             f"{what} of shape {tuple(values.shape)} does not fit items of shape {tuple(x.shape[1:])}; "
             "give it the shape of one item"
