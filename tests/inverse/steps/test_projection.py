@@ -61,6 +61,16 @@ class Given(Draws):
         return self.state if x.shape == self.state.shape else self.measured
 
 
+class Quiet(Draws):
+    """No noise: what is left of a rule is its mean."""
+
+    def at(self, *parts: int | str) -> Quiet:
+        return self
+
+    def normal_like(self, x: Tensor) -> Tensor:
+        return torch.zeros_like(x)
+
+
 def responses(rule: Modelled, level: Level, sigma: float, share: float, measures=None) -> Tensor:
     """x′ − α x_0 for each unit of noise: in the state, in y, fresh in the state, fresh in the measurement."""
     unit = torch.eye(12 + 7 + 12 + 7, dtype=F64)
@@ -120,20 +130,27 @@ def test_both_rules_are_their_formulas(level, weight):
     assert torch.allclose(found, expected, rtol=1e-9, atol=1e-9)
     noise = (level.alpha * sigma) ** 2 / share * torch.eye(7, dtype=F64)
     gain = level.sigma**2 * a.T @ torch.linalg.inv(level.sigma**2 * a @ a.T + noise)
-    n = draws.at("measurement").normal((7,), F64)
-    noised = noised + (2 / share - 1) ** 0.5 * level.alpha * sigma * n
+    quiet = Quiet(draws.base, draws.index)
+    found = Modelled(weight)(measured, x, level, share, quiet).flatten(1)
+    mean = flat + weight * (level.alpha * likelihood.y - flat @ a.T) @ gain.T
+    assert torch.allclose(found, mean, rtol=1e-9, atol=1e-9)
+    system = operator().svd(SHAPE)
+    s = system.values(x)
+    spread = (level.sigma**2 * s * s + (2 / share - 1) * (level.alpha * sigma) ** 2) ** 0.5
+    n = system.u(spread * draws.at("measurement").normal(tuple(s.shape[1:]), F64))
     found = Modelled(weight)(measured, x, level, share, draws).flatten(1)
-    assert torch.allclose(found, flat + weight * noised @ gain.T, rtol=1e-9, atol=1e-9)
+    assert torch.allclose(found, mean + weight * n @ gain.T, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("rule", [Modelled(), Published(0.8)])
 @pytest.mark.parametrize("sigma", [0.0, 1.0])
 def test_a_solve_gives_what_the_singular_system_gives(rule, sigma):
-    draws = Draws.of(4, range(3))
+    draws = Quiet(torch.arange(3), torch.arange(3))
+    of = Draws.of(4, range(3))
     well = Matrix(operator().matrix + torch.eye(7, 12, dtype=F64) * 3, SHAPE)
-    truth = draws.at("truth").normal(SHAPE, F64)
-    likelihood = Gaussian.measure(well, truth, sigma, draws)
-    x, level = draws.at("x").normal(SHAPE, F64), VP().level(0.3)
+    truth = of.at("truth").normal(SHAPE, F64)
+    likelihood = Gaussian.measure(well, truth, sigma, of)
+    x, level = of.at("x").normal(SHAPE, F64), VP().level(0.3)
     found = []
     for measures in (well, without_system(well)):
         assert (measures.svd(SHAPE) is None) == (measures is not well)

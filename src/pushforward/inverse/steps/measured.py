@@ -62,6 +62,12 @@ class Measured:
         """
         return 0.0 if self.operator.svd(self.shape) is not None else 1e-3 * self.operator.norm(self.shape) ** 2
 
+    @cached_property
+    def parts(self) -> Parts | None:
+        """The measurement in the left singular vectors, if the operator has a singular system."""
+        system = self.operator.svd(self.shape)
+        return None if system is None else Parts.of(system, self.operator.measured(self.y))
+
     def residual(self, x: Tensor) -> Tensor:
         """y − A x, zero where nothing was measured."""
         return self.operator.measured(self.y - self.operator(x))
@@ -96,6 +102,20 @@ class Measured:
                 "such as ProjectedScore"
             )
         return Components.of(system, self, x)
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """U* y, which is s V* x + σ_y n, component by component."""
+
+    system: SingularSystem
+    y: Tensor
+    s: Tensor
+    """The singular values, rounding among them zero: (1 or B, …)."""
+
+    @staticmethod
+    def of(system: SingularSystem, y: Tensor) -> Parts:
+        return Parts(system, system.u.adjoint(y), system.values(y))
 
 
 @dataclass(frozen=True, eq=False)

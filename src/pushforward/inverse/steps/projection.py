@@ -12,7 +12,8 @@ The measurement of x_t = α x_0 + σ z is α y − α σ_y n + σ A z. Two rules
   the solve ill-conditioned: α² σ_y²/δ is then no less than a thousandth of σ²‖A‖², in the gain and in the fresh n, so
   that the law stays what it is, and what A sees badly comes in over several steps.
 
-The two agree where σ_y = 0.
+The two agree in the mean where σ_y = 0. With a singular system `Modelled` draws σ A z and its fresh n as one: U* of them
+is normal, of variance σ² s² + (2/δ − 1) α² σ_y² in each component.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ from torch import Tensor
 from pushforward.denoisers.denoiser import Denoiser
 from pushforward.errors import UserError
 from pushforward.inverse.steps.anew import AnewAbove
-from pushforward.inverse.steps.measured import Measured
+from pushforward.inverse.likelihoods.likelihood import normal_like
+from pushforward.inverse.operators.singular import inverse
+from pushforward.inverse.steps.measured import Measured, Parts
 from pushforward.inverse.steps.moves import REVERSE_SDE, Stepwise
 from pushforward.numerics.broadcast import Scalar, expand
 from pushforward.numerics.random import Draws
@@ -79,6 +82,8 @@ class Modelled:
     def __call__(self, measured: Measured, x: Tensor, level: Level, share: Scalar, draws: Draws, /) -> Tensor:
         if level.sigma == 0 and not isinstance(measured.sigma, Tensor) and not measured.noiseless:
             return x
+        if measured.parts is not None:
+            return x + self.weight * _in_parts(measured.parts, measured.sigma, x, level, share, draws)
         residual = _residual(measured, x, level, draws)
         if measured.noiseless:
             return x + self.weight * measured.solution(residual)
@@ -92,6 +97,19 @@ class Modelled:
 
 
 MODELLED = Modelled()
+
+
+def _in_parts(parts: Parts, sigma: Scalar, x: Tensor, level: Level, share: Scalar, draws: Draws) -> Tensor:
+    """K(…) with a singular system: σ A z and the fresh n are one normal in each component."""
+    s = parts.s
+    residual = level.alpha * parts.y - s * parts.system.v.adjoint(x)
+    spread: Scalar = expand(level.alpha * sigma, residual.real)
+    if level.sigma == 0:
+        return parts.system.v(s * inverse(_LITTLE * s * s + spread**2) * _LITTLE * residual)
+    noise = spread**2 / expand(share, residual.real)
+    fresh = (level.sigma**2 * s * s + 2 * noise - spread**2) ** 0.5
+    residual = residual + fresh * normal_like(residual, draws.at("measurement"))
+    return parts.system.v(s * inverse(level.sigma**2 * s * s + noise) * level.sigma**2 * residual)
 
 
 def _at_least(value: Scalar, least: float) -> Scalar:
