@@ -1,8 +1,10 @@
 """What guidance by gradients costs beside its unavoidable part: forward passes and vector-Jacobian products.
 
-A U-Net of random weights restores by each rule; in turns with it the same network does bare forward passes, each with
-as many vector-Jacobian products with respect to the state as the rule takes. The ratio of the medians is the cost of a
-rule. Memory is that of all live tensors when the network is called, after few and after many steps.
+A U-Net of random weights restores by each rule, and the processor time within the network's forward passes and its
+vector-Jacobian products is taken apart from that of the run: the ratio of the two is the cost of a rule, the median of
+the runs, told with the least and the largest. Bare passes with as many products, in turns with the runs, are the
+control: as the speed of a machine wavers by a tenth between two runs, their ratio says less. Memory is that of all live
+tensors when the network is called, after few and after many steps.
 
     .venv/bin/python benchmarks/inverse/gradients.py [--size 32] [--batch 4] [--rounds 5] [--width 32]
 """
@@ -28,17 +30,43 @@ from pushforward.paths import EDM
 from pushforward.paths.gaussian import Level
 
 PATH, STEPS, BOUND = EDM(), 10, 1.1
-RULES: dict[str, tuple[Rule, int]] = {
-    "PiGDM": (PiGDM(), 1),
-    "DPS": (DPS(), 1),
-    "plug-in": (PlugIn(), 1),
-    "proximal": (Proximal(), 1),
-    "TMPD": (TMPD(), 2),
-    "MMPS, 1 iteration": (MMPS(1, 0.0), 1),
-    "MMPS, 5 iterations": (MMPS(5, 0.0), 5),
-    "PiGDM, no Jacobian": (PiGDM(jacobian=False), 0),
+RULES: dict[str, Rule] = {
+    "PiGDM": PiGDM(),
+    "DPS": DPS(),
+    "plug-in": PlugIn(),
+    "proximal": Proximal(),
+    "TMPD": TMPD(),
+    "MMPS, 1 iteration": MMPS(1, 0.0),
+    "MMPS, 5 iterations": MMPS(5, 0.0),
+    "PiGDM, no Jacobian": PiGDM(jacobian=False),
 }
-"""Each rule, and how many products it takes per evaluation."""
+
+
+class Clocked(Denoiser):
+    """Notes the processor seconds within the network: forward passes, and derivatives asked for while it is open."""
+
+    def __init__(self, inner: Denoiser) -> None:
+        self.inner, self.path, self.seconds, self.products = inner, inner.path, 0.0, 0
+        self._grad = torch.autograd.grad
+
+    def estimate(self, x: Tensor, level: Level) -> Estimate:
+        began = time.process_time()
+        found = self.inner.estimate(x, level)
+        self.seconds += time.process_time() - began
+        return found
+
+    def _clocked_grad(self, *args: object, **kwargs: object) -> object:
+        began = time.process_time()
+        found = self._grad(*args, **kwargs)
+        self.seconds, self.products = self.seconds + time.process_time() - began, self.products + 1
+        return found
+
+    def __enter__(self) -> Clocked:
+        torch.autograd.grad = self._clocked_grad
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        torch.autograd.grad = self._grad
 
 
 class Watched(Denoiser):
@@ -88,24 +116,30 @@ def main() -> None:
     seen = Gaussian.measure(AveragePool(2), 0.5 * draws.at("x").normal(shape), 0.1, draws)
     x, level = PATH.prior(draws.at("prior").normal(shape)), PATH.level(0.01)
     missed = []
-    print("| rule | products | × forward and products | ms per step above them | KiB at 10 and 100 steps |")
-    print("|---|---|---|---|---|")
-    for name, (rule, products) in RULES.items():
+    columns = "× forward and products (least to largest) | ms per step above them | × bare ones, in turns"
+    print(f"| rule | products | {columns} | KiB at 10 and 100 steps |")
+    print("|---|---|---|---|---|---|")
+    for name, rule in RULES.items():
         method = Guidance(rule)
-        with torch.no_grad():
-            method.restore(denoiser, seen, x, 2, draws)
-        whole, alone = [], []
+        with Clocked(denoiser) as clocked:
+            method.restore(clocked, seen, x, STEPS, draws)
+        products = round(clocked.products / STEPS)
+        whole, within, alone = [], [], []
         for _ in range(asked.rounds):
-            whole.append(timed(partial(method.restore, denoiser, seen, x, STEPS, draws)))
+            with Clocked(denoiser) as clocked:
+                whole.append(timed(partial(method.restore, clocked, seen, x, STEPS, draws)))
+            within.append(clocked.seconds)
             alone.append(timed(partial(bare, denoiser, x, level, products, STEPS)))
         most = []
         for steps in (10, 100):
             watched = Watched(Flat(), steps)
             method.restore(watched, seen, x, steps, draws)
             most.append(watched.most)
-        ratio = statistics.median(whole) / statistics.median(alone)
-        over = (statistics.median(whole) - statistics.median(alone)) / STEPS * 1e3
-        print(f"| {name} | {products} | {ratio:.3f} | {over:.2f} | {most[0]} and {most[1]} |", flush=True)
+        ratios = sorted(run / network for run, network in zip(whole, within, strict=True))
+        ratio, control = statistics.median(ratios), statistics.median(whole) / statistics.median(alone)
+        over = statistics.median(run - network for run, network in zip(whole, within, strict=True)) / STEPS * 1e3
+        cells = f"{ratio:.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f}) | {over:.2f} | {control:.3f}"
+        print(f"| {name} | {clocked.products / STEPS:.1f} | {cells} | {most[0]} and {most[1]} |", flush=True)
         if products and ratio > BOUND:
             missed.append(f"{name}: {ratio:.3f} × forward and products, {BOUND} allowed")
         if most[1] > 1.05 * most[0]:
