@@ -117,6 +117,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=None)
     parser.add_argument("--steps", type=int, default=None)
     parser.add_argument("--width", type=int, default=None)
+    parser.add_argument("--pixels", type=int, default=None, help="of the side of the image prior's pictures")
     parser.add_argument("--trained-on", type=int, default=None, help="cities of the instances that are learned")
     parser.add_argument("--out", type=Path, default=Path("runs"))
     parser.add_argument("--stop-after-training", action="store_true")
@@ -129,7 +130,12 @@ def main() -> None:
         learned = arguments.trained_on or n
         run = arguments.run or arguments.out / f"tours{learned}-{kind}"
         config = tour_config(
-            prior=kind, cities=learned, minutes=arguments.minutes, steps=arguments.steps, width=arguments.width
+            prior=kind,
+            cities=learned,
+            minutes=arguments.minutes,
+            steps=arguments.steps,
+            width=arguments.width,
+            pixels=arguments.pixels,
         )
         began = time.process_time()
         outcome = train_tours(config, run, [JsonLines(run / "log.jsonl")])
