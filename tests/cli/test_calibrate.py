@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from pushforward.config import calibrating, recommending
+from pushforward.config.methods import METHODS, NamedMethod
+from pushforward.posterior import SplitGibbs
 
 OPERATOR = 'operator = { kind = "mask", hidden = [4, 0, 4, 8] }\nnoise = { sigma = 2.0 }\n'
 
@@ -45,6 +47,20 @@ def test_a_calibration_is_measured_and_written(command, refused, run, operator, 
     assert "<svg" in page and "Where the truth stands among the draws" in page and "deviations" in page
     assert "at least 40 items" in refused(*asked[:5], 10)
     assert "19 samples each" in refused("calibrate", run, "--operator", operator, "--samples", 9)
+
+
+def test_an_unknown_noise_level_is_calibrated_with_the_items(command, run, tmp_path, monkeypatch):
+    monkeypatch.setattr(calibrating, "TRUTHS", 8)
+    monkeypatch.setattr(calibrating, "LEAST", 20)
+    short = NamedMethod("few and short sweeps", lambda likelihood: SplitGibbs(inner=2, start=2, cooling=0), 10)
+    monkeypatch.setitem(METHODS, "exact", short)
+    path = tmp_path / "guessed.toml"
+    path.write_text(OPERATOR.replace("2.0 }", "2.0, within = 1.5 }"))
+    asked = ("calibrate", run, "--operator", path, "-n", 20, "--samples", 19)
+    told = command(*asked, "--method", "exact", "--out", tmp_path / "out", "--json")
+    assert told.code == 0, told.err
+    for part in ("drawn", "true"):
+        assert 0 <= told.json[part]["ranks"]["noise level"] <= 1
 
 
 def test_without_a_method_one_is_recommended_and_remembered(command, run, operator, tmp_path, monkeypatch):

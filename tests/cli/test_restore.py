@@ -62,6 +62,25 @@ def test_a_simulated_measurement_is_restored(command, digits_run, operator, tmp_
     assert np.load(tmp_path / "again" / "samples.npz")["samples"] == pytest.approx(found["samples"], abs=1e-2)
 
 
+def test_an_unknown_noise_level_is_estimated(command, refused, digits_run, operator, tmp_path):
+    path = operator(HIDDEN.replace("0.5 }", "2.0, within = 2 }"))
+    np.savez(tmp_path / "y.npz", y=np.random.default_rng(0).normal(8, 2, (2, 1, 8, 8)))
+    asked = ("restore", digits_run, "--operator", path, "--measurement", tmp_path / "y.npz", "--evaluations", 100)
+    told = command(*asked, "--samples", 19, "--out", tmp_path / "out")
+    assert told.code == 0, told.err
+    assert "estimated with the items" in told.err and "noise level of each item, the median (and 90 %" in told.out
+    values = json.loads((tmp_path / "out" / "restoration.json").read_text())
+    drawn = np.load(tmp_path / "out" / "samples.npz")["noise"]
+    assert drawn.shape == (19, 2) and values["method"] == "exact"
+    levels = values["noise"]
+    assert levels["low"] == pytest.approx(drawn.min(0)) and levels["median"] == pytest.approx(np.median(drawn, 0))
+    # χ² is that of each draw's own noise level.
+    assert 0.5 < values["chi2"] < 1.5
+    assert "only the method exact estimates it" in refused(*asked, "--method", "ddrm")
+    wrong = operator(HIDDEN.replace("0.5 }", "0, within = 2 }"))
+    assert "one sigma above 0" in refused("simulate", digits_run, "--operator", wrong, "-o", tmp_path / "a.npz")
+
+
 EXACT = {"exact": (2, 100), "tempering": (8, 120), "twisted": (8, 8)}
 """Samples and evaluations that these need at least."""
 

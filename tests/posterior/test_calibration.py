@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pushforward.denoisers import Mixture, MixtureDenoiser
 from pushforward.errors import UserError
-from pushforward.inverse import Categorical, Energy, Gaussian, Laplace, Matrix, Product
+from pushforward.inverse import Categorical, Energy, Gaussian, Identity, Laplace, Matrix, Product
 from pushforward.numerics.random import Draws
 from pushforward.paths import EDM
 from pushforward.posterior import (
@@ -115,6 +115,14 @@ def test_label_free_checks_pass_right_draws_and_tell_wrong_ones():
     x = torch.zeros(3, DIM, dtype=F64)
     with pytest.raises(UserError, match="noise is Gaussian"):
         label_free(Posterior(x[None], 1.0, Laplace(OPERATOR, OPERATOR(x), 1.0)))
+
+
+def test_residuals_are_judged_by_the_noise_level_that_was_drawn_with_them():
+    keys = Draws.of(11, range(200))
+    x, sigma = keys.normal((20,), F64), 0.1 + keys.at("sigma").uniform((), F64)
+    seen = replace(Gaussian.measure(Identity(), x, sigma, keys), sigma=0.5)
+    assert not label_free(Posterior(x[None], 1, seen)).passes()
+    assert label_free(Posterior(x[None], 1, seen, sigma=sigma[None])).passes()
 
 
 def test_residuals_that_are_not_white_are_told():

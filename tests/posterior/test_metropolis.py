@@ -14,7 +14,7 @@ from pushforward.errors import UserError
 from pushforward.inverse import Clip, Gaussian, Identity, Laplace, Matrix, NonLinear, Poisson
 from pushforward.numerics.random import Draws
 from pushforward.paths import EDM
-from pushforward.posterior import Question, SplitGibbs, Tempering, UnknownNoise, infer
+from pushforward.posterior import Question, SplitGibbs, Tempering, UnknownNoise, infer, ranks_of
 
 F64 = torch.float64
 PRIOR = Mixture.of_covariances(
@@ -103,14 +103,22 @@ def test_an_unknown_noise_and_its_item_are_drawn_together():
     assert float(found.mean()) == pytest.approx(mean, abs=4 * spread / rows**0.5)
     assert float(found.std()) == pytest.approx(spread, rel=0.12)
     assert float(answer.mean) == pytest.approx((weight * x).sum(), abs=0.03)
+    ranks = ranks_of(answer, torch.zeros(1, 1, dtype=F64), sigma=torch.tensor([found.exp().median()], dtype=F64))
+    assert ranks.names[-1] == "noise level" and int(ranks.values[0, -1]) == (rows - 1) // 2
 
 
 def test_the_law_of_an_unknown_noise_is_inverse_gamma():
-    law = UnknownNoise.around(0.2, 0.7)
-    drawn = law.sample(Draws.of(7, range(2000))) ** 2
-    assert stats.kstest(drawn.numpy(), stats.invgamma(law.shape, scale=law.scale).cdf).pvalue > 0.01
+    law, keys = UnknownNoise.around(0.2, 0.7), Draws.of(7, range(2000))
+    drawn, inverse = law.sample(keys) ** 2, stats.invgamma(law.shape, scale=law.scale)
+    assert stats.kstest(drawn.numpy(), inverse.cdf).pvalue > 0.01
     mode = drawn.log().median().exp().sqrt()
     assert 0.1 < float(mode) < 0.45
+    assert float(drawn.sqrt().log2().std()) == pytest.approx(0.7, rel=0.1)
+    cut = law.above(0.25).sample(keys) ** 2
+    beyond = inverse.sf(0.25**2)
+    assert stats.kstest(cut.numpy(), lambda v: 1 - inverse.sf(v) / beyond).pvalue > 0.01
+    with pytest.raises(UserError, match=r"between 0\.01 and 5 doublings"):
+        UnknownNoise.around(0.2, 9)
 
 
 def test_what_cannot_be_tested_or_estimated_is_refused():

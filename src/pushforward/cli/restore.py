@@ -89,6 +89,7 @@ def restore(
     """
     from pushforward import api
     from pushforward.cli.restored import write_restored
+    from pushforward.config.noise import ESTIMATING
     from pushforward.config.operators import read_measurement
     from pushforward.data.measured import read_measured
     from pushforward.models.denoising import LatentGenerator
@@ -101,6 +102,9 @@ def restore(
         common.say(f"lines without a signal have the deviation {measured.noise:.4g} in each of their two parts")
     if config.noise.kind == "gaussian" and config.noise.sigma == 0.0:
         common.say("the measurement is taken to be free of noise: if it is not, say noise = { sigma = … }")
+    if config.noise.unknown and method is None:
+        method = ESTIMATING
+        common.say(f"the noise level is estimated with the items, by the method {ESTIMATING}")
     if method is None and evaluations is None and not isinstance(found.generator, LatentGenerator):
         api.checked_likelihood(found, config, operator.parent, measured.y, measured.mask)  # before any work is done
         method, evaluations = _recommended(found, config, operator.parent, label, guidance, batch_size, common)
@@ -151,6 +155,7 @@ def _values(restored: Restored, form: Format, truth: np.ndarray | None) -> dict[
         "evaluations": restored.evaluations,
         "seconds": round(restored.seconds, 3),
         "first_stage": restored.first_stage,
+        "noise": None if restored.noise is None else _noise_levels(restored.noise),
     }
     if truth is not None and truth.shape == restored.estimate.values.shape:
         from pushforward.inverse.operators.units import Affine
@@ -162,6 +167,27 @@ def _values(restored: Restored, form: Format, truth: np.ndarray | None) -> dict[
     return values
 
 
+def _noise_levels(noise: np.ndarray) -> dict[str, list[float]]:
+    """Of draws (S, N) of σ, for each item: the median, and the ends of the 90 % interval where draws suffice for it."""
+    import torch
+
+    from pushforward.posterior.quantiles import order_quantile
+
+    ends = {"median": 0.5} | ({"low": 0.05, "high": 0.95} if len(noise) >= 19 else {})
+    drawn = torch.from_numpy(noise)
+    return {name: order_quantile(drawn, q).tolist() for name, q in ends.items()}
+
+
+def _noise_line(levels: dict[str, list[float]]) -> str:
+    shown = [f"{level:.3g}" for level in levels["median"][:8]]
+    if "low" in levels:
+        ends = zip(shown, levels["low"], levels["high"], strict=False)
+        shown = [f"{middle} ({low:.3g} to {high:.3g})" for middle, low, high in ends]
+    more = ", …" if len(levels["median"]) > 8 else ""
+    said = "the median (and 90 % interval)" if "low" in levels else "the median (19 samples or more tell an interval)"
+    return f"noise level of each item, {said}: {', '.join(shown)}{more}"
+
+
 def _lines(values: dict[str, Any]) -> list[str]:
     lines = [
         f"{values['items']} items, {values['samples']} draws of each by {values['method']} with "
@@ -170,6 +196,8 @@ def _lines(values: dict[str, Any]) -> list[str]:
     ]
     if values["first_stage"] is not None:
         lines.append(f"the first stage alone loses {values['first_stage']:.4g}: no restoration through it is nearer")
+    if values["noise"] is not None:
+        lines.append(_noise_line(values["noise"]))
     if values["chi2"] is not None:
         lines.append(f"χ² per measurement {values['chi2']:.3g}: near 1 where the draws explain what was measured")
     if values["mixing"] is not None:

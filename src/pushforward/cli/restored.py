@@ -35,6 +35,8 @@ def write_restored(
     image = len(form.shape) == 3
     restored.estimate.save(out / ("estimate.png" if image else "estimate.csv"))
     arrays = {"samples": restored.samples, "mean": restored.mean, "deviation": restored.deviation}
+    if restored.noise is not None:
+        arrays["noise"] = restored.noise
     write_arrays(out / "samples.npz", arrays)
     write_json(out / "restoration.json", {name: str(v) if isinstance(v, Path) else v for name, v in values.items()})
     if image:

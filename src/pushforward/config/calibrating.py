@@ -9,7 +9,8 @@ from pathlib import Path
 from torch import Tensor
 
 from pushforward.config.methods import named_method
-from pushforward.config.operator_schema import MeasurementConfig
+from pushforward.config.noise import estimating, noise_law
+from pushforward.config.operator_schema import MeasurementConfig, NoiseSection
 from pushforward.config.operators import build_likelihood, build_operator, simulated
 from pushforward.config.rows import rows_of
 from pushforward.config.run import Run
@@ -62,13 +63,16 @@ def calibrate(
     truth = rows_of(run, source, items).x.to(device)
     if len(truth) < LEAST:
         raise UserError(f"{source} holds {len(truth)} items; calibration needs at least {LEAST} whose truth is known")
-    answers: list[tuple[Posterior, Tensor]] = []
+    answers: list[tuple[Posterior, Tensor, Tensor | None]] = []
     began = time.perf_counter()
     keys = Draws.of(seed, range(items), "calibrate", device)
     drawn = prior_draws(denoiser, form.shape, keys, TRUTHS, at_once=batch_size)
     for part, x in enumerate((drawn, truth)):
-        likelihood = measured_in_units(run, config, folder, x, keys.at("measured", part)[: len(x)])
-        method_ = entry.build(likelihood)
+        own = keys.at("measured", part)[: len(x)]
+        law = noise_law(config.noise)
+        sigma = None if law is None else law.sample(own.at("level"))
+        likelihood = measured_in_units(run, config, folder, x, own, sigma)
+        method_ = estimating(entry.build(likelihood), law)
         question = Question(denoiser, likelihood, form.shape, len(x), device=device)
         answer = infer(
             method_,
@@ -79,8 +83,8 @@ def calibrate(
             at_once=batch_size,
             observe=_half(progress, part),
         )
-        answers.append((answer.resampled(), x))
-    scale, held, plain = scaled(*answers[1])
+        answers.append((answer.resampled(), x, sigma))
+    scale, held, plain = scaled(*answers[1][:2])
     return Calibration(
         method,
         answers[1][0].evaluations,
@@ -95,16 +99,20 @@ def calibrate(
     )
 
 
-def measured_in_units(run: Run, config: MeasurementConfig, folder: Path, x: Tensor, keys: Draws) -> Likelihood:
+def measured_in_units(
+    run: Run, config: MeasurementConfig, folder: Path, x: Tensor, keys: Draws, sigma: Tensor | None = None
+) -> Likelihood:
     """Items x (N, …) in model units, measured in the user's with noise: the likelihood in model units.
 
-    Raises UserError for an operator that fails its check.
+    With `sigma` (N,) the noise has that level, of which the likelihood says nothing. Raises UserError for an operator
+    that fails its check.
     """
     operator = build_operator(config, run.format.shape, folder)
     if isinstance(operator, LinearOperator):
         operator.check(run.format.shape, 1e-4)
     values = Affine.of(run.format)(x.double())
-    found: Measurement = build_likelihood(config.noise, operator, simulated(config.noise, operator, values, keys))
+    true = config.noise if sigma is None else NoiseSection(sigma=tuple(sigma.tolist()))
+    found: Measurement = build_likelihood(config.noise, operator, simulated(true, operator, values, keys))
     return found.in_units(run.format)
 
 

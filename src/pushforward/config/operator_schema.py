@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, model_validator
 
 from pushforward.config.sections import PositiveInt, Section
 
@@ -237,7 +237,25 @@ class NoiseSection(Section):
     sigma: NonNegativeFloat | Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1)] = Field(
         0.0, description="deviation (gaussian) or scale (laplace) of the noise; a list has one for each item"
     )
+    within: Annotated[float, Field(ge=1, le=32)] = Field(
+        1.0,
+        description="gaussian: sigma is a guess, right up to this factor either way (two times out of three), and the "
+        "level is estimated with the items; 1: it is known",
+    )
     peak: PositiveFloat = Field(1.0, description="poisson: counts per unit of the measurement")
+
+    @property
+    def unknown(self) -> bool:
+        """Whether its level is to be estimated."""
+        return self.within > 1
+
+    @model_validator(mode="after")
+    def _one_guess(self) -> Self:
+        if self.unknown and not (self.kind == "gaussian" and isinstance(self.sigma, float) and self.sigma > 0):
+            raise ValueError(
+                "within is for gaussian noise of unknown level: give one sigma above 0, the guess, of kind gaussian"
+            )
+        return self
 
 
 class MeasurementConfig(Section):

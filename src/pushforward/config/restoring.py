@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pushforward.config.methods import USUAL_METHOD, named_method
+from pushforward.config.noise import estimating, noise_law
 from pushforward.config.operator_schema import MeasurementConfig
 from pushforward.config.operators import build_likelihood, build_operator, simulated
 from pushforward.config.rows import Rows, rows_of
@@ -37,6 +38,8 @@ class Restored:
     `samples` (S, N, …), `mean` and `deviation` (N, …) are real numbers in the user's units; `estimate` is the mean in
     the user's own form. `back` is A* y, scaled to fit y, of linear operators: what there is to see without a model.
     `mixing` (N,) is split-R̂ where draws are the ends of chains: near 1 where they have come to one law.
+    `noise` (S, N) are draws of the noise level, where it was unknown, in the units of the measurement; through a decoder
+    what the first stage loses counts as noise.
     `chi2` (N,) is ‖y − A x‖²/(m σ²) of the draws, near 1 where they explain y; None where noise is
     not Gaussian. `first_stage`, of latent models, is the root mean square of what their first stage loses of an item,
     in the user's units: no restoration can be nearer.
@@ -51,6 +54,7 @@ class Restored:
     evaluations: float
     seconds: float
     mixing: np.ndarray | None = None
+    noise: np.ndarray | None = None
     first_stage: float | None = None
 
 
@@ -108,15 +112,10 @@ def restore(
     spent = entry.evaluations if evaluations is None else evaluations
     began = time.perf_counter()
     with EvaluationCounter(generator.model.network) as counter:
-        question = Question(
-            generator.conditioned(labels, guidance),
-            space.likelihood(likelihood),
-            space.shape,
-            items,
-            device=device,
-        )
+        asked = space.likelihood(likelihood)
+        question = Question(generator.conditioned(labels, guidance), asked, space.shape, items, device=device)
         answer = infer(
-            space.method(method, entry, likelihood),
+            estimating(space.method(method, entry, likelihood), noise_law(config.noise, asked)),
             question,
             samples=samples,
             evaluations=spent,
@@ -164,19 +163,22 @@ def _told(
     evaluations: float,
     seconds: float,
 ) -> Restored:
-    drawn, rhat = space.items(answer.resampled().samples), answer.rhat
+    answer = answer.resampled()
+    drawn, rhat = space.items(answer.samples), answer.rhat
     values = Affine.of(run.format)(drawn.double())
     chi2 = None
     if isinstance(likelihood, Gaussian) and not likelihood.exact:
-        chi2 = torch.stack([likelihood.chi2(draw) for draw in values]).mean(0).cpu().numpy()
+        chi2 = Posterior(values, evaluations, likelihood, sigma=answer.sigma).misfit().value.cpu().numpy()
     deviation = values.std(0) if len(values) > 1 else torch.full_like(values[0], math.nan)
     estimate = Samples(
         run.format.decode(drawn.mean(0).cpu()), None if labels is None else labels.cpu().numpy(), run.format
     )
-    mixing = None if rhat is None else rhat.cpu().numpy()
+    mixing, noise = (None if found is None else found.cpu().numpy() for found in (rhat, answer.sigma))
     numbers = [part.float().cpu().numpy() for part in (values, values.mean(0), deviation)]
     back = back_projected(likelihood, values[0])
-    return Restored(numbers[0], numbers[1], numbers[2], estimate, back, chi2, evaluations, seconds, mixing, space.lost)
+    return Restored(
+        numbers[0], numbers[1], numbers[2], estimate, back, chi2, evaluations, seconds, mixing, noise, space.lost
+    )
 
 
 def back_projected(likelihood: Measurement, like: Tensor) -> np.ndarray | None:

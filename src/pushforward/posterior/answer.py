@@ -172,6 +172,7 @@ class Posterior:
     def _weights(self, like: Tensor) -> Tensor:
         """Weights that sum to 1 over the draws, shaped for `like` (S, B, …)."""
         if self.log_weights is None:
-            return torch.full((self.size,) + (1,) * (like.ndim - 1), 1 / self.size, dtype=like.real.dtype)
+            shape = (self.size,) + (1,) * (like.ndim - 1)
+            return torch.full(shape, 1 / self.size, dtype=like.real.dtype, device=like.device)
         weights = self.log_weights.double().softmax(0).to(like.real.dtype)
         return weights.reshape(*weights.shape, *(1,) * (like.ndim - 2))

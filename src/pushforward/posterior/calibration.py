@@ -48,11 +48,11 @@ class Calibration:
     seconds: float
 
 
-def on_items(answer: Posterior, x: Tensor) -> OnItems:
-    """What there is to find of an answer whose truths x (B, …) are known."""
+def on_items(answer: Posterior, x: Tensor, sigma: Tensor | None = None) -> OnItems:
+    """What there is to find of an answer whose truths x (B, …), and noise levels (B,) if drawn, are known."""
     likelihood = answer.likelihood
     residuals = label_free(answer) if isinstance(likelihood, Gaussian) and not likelihood.exact else None
-    return OnItems(ranks_of(answer, x), coverage(answer, x), residuals)
+    return OnItems(ranks_of(answer, x, sigma=sigma), coverage(answer, x), residuals)
 
 
 def scaled(answer: Posterior, x: Tensor, level: float = 0.9) -> tuple[ConformalScale, float, float]:

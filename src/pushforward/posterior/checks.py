@@ -7,7 +7,7 @@ the noise. Over items, its size has a χ² law, and its neighbours are uncorrela
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -49,6 +49,8 @@ def label_free(answer: Posterior) -> LabelFree:
     # Of each item another draw, so that chance errors of one sampler run do not line up.
     items = answer.samples.shape[1]
     one = answer.samples[torch.arange(items) % answer.size, torch.arange(items)]
+    if answer.sigma is not None:  # drawn with x: residuals are those of that noise
+        gaussian = replace(gaussian, sigma=answer.sigma[torch.arange(items) % answer.size, torch.arange(items)])
     return LabelFree((size_of_residuals(gaussian, one), *whiteness(gaussian, one)))
 
 

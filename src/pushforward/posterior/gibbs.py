@@ -138,6 +138,7 @@ class _Run:
         scale, accepted = self._scale(x), torch.zeros(len(x), dtype=torch.float64, device=x.device)
         fitted = max(cooling, 1) if self.bridge.adapts else 0
         sigma: Tensor | None = None
+        law = self._law()
         for i in range(self.sweeps):
             heat = self._heat(x, i, cooling)
             moved = self.bridge.move(self.reverse, x, heat, scale, self.draws.at("sweep", i))
@@ -147,14 +148,21 @@ class _Run:
                 scale = (scale * change.exp()).clamp(self.reverse.least, self.reverse.widest)
             else:
                 accepted = accepted + moved.accepted / (self.sweeps - fitted)
-            if self.rule.noise is not None and i >= cooling:
-                sigma = self.rule.noise.draw(self.likelihood, x, self.draws.at("sigma", i))
+            if law is not None and i >= cooling:
+                sigma = law.draw(self.likelihood, x, self.draws.at("sigma", i))
                 self._renew(sigma, x)
             if i >= cooling:
                 watch.look(x, self.likelihood, sigma)
             if self.observe:
                 self.observe(Progress(i + 1, self.sweeps, CLEAN, x, None))
         return Chains(x, watch.trace(), accepted if self.bridge.adapts else None, sigma)
+
+    def _law(self) -> UnknownNoise | None:
+        """The law of an unknown σ, cut where noise could no longer be split at a level that the prior knows."""
+        if self.rule.noise is None or not isinstance(self.bridge, Splitting):
+            return self.rule.noise
+        least = self.reverse.least * self.bridge.sigma / self.bridge.last
+        return self.rule.noise.above(float(least.max()))
 
     def _scale(self, x: Tensor) -> Tensor:
         """Where the scale of tested moves starts: a tenth of the data's deviation."""

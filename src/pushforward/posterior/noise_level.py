@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass, replace
 
 import torch
-from scipy.special import gammaincinv
+from scipy.optimize import brentq
+from scipy.special import gammainc, gammaincinv, polygamma
 from torch import Tensor
 
 from pushforward.errors import UserError
@@ -21,7 +22,8 @@ class UnknownNoise:
     """σ² ~ inverse-gamma(shape, scale); the defaults say that only the order of magnitude `guess` is believed.
 
     With `shape` = 0 and `scale` = 0 the law is 1/σ², improper, and every σ is as likely as its double: right where much
-    is measured of items that the prior knows well. Given x, σ² is inverse-gamma(shape + m/2, scale + ‖y − h(x)‖²/2).
+    is measured of items that the prior knows well; where fewer numbers were measured than items have, σ → 0 has then no
+    end. Given x, σ² is inverse-gamma(shape + m/2, scale + ‖y − h(x)‖²/2). Below `least` no σ is drawn.
     """
 
     shape: float = 0.0
@@ -36,11 +38,19 @@ class UnknownNoise:
 
     @staticmethod
     def around(guess: float, doublings: float = 1.0) -> UnknownNoise:
-        """A law with the mode of log σ at `guess`, as wide as this many doublings, about: shape 1/(2 ln 2 · d)²."""
-        if not (guess > 0 and doublings > 0):
-            raise UserError(f"a guess of the noise is above 0, as is its width; got {guess} and {doublings}")
-        shape = 1 / (2 * math.log(2) * doublings) ** 2
+        """A law with the mode of log σ at `guess` and this many doublings as the deviation of log₂ σ, 0.01 to 5."""
+        if not (guess > 0 and 0.01 <= doublings <= 5):
+            raise UserError(
+                f"a guess of the noise is above 0, and its width between 0.01 and 5 doublings; got {guess} and "
+                f"{doublings}"
+            )
+        variance = (2 * math.log(2) * doublings) ** 2  # of log σ², which is trigamma(shape)
+        shape = float(brentq(lambda a: float(polygamma(1, a)) - variance, 1e-3, 1e5))
         return UnknownNoise(shape, shape * guess**2)
+
+    def above(self, least: float) -> UnknownNoise:
+        """The same law, cut below `least`."""
+        return replace(self, least=max(self.least, least))
 
     def draw(self, likelihood: Likelihood, x: Tensor, draws: Draws) -> Tensor:
         """σ given x (B, …): (B,), float64."""
@@ -48,16 +58,19 @@ class UnknownNoise:
         residual = gaussian.residual(x)
         shape = self.shape + 0.5 * gaussian.count().to(residual.device)
         scale = self.scale + 0.5 * squares(residual).double()
-        u = draws.at("noise level").uniform((), torch.float64).cpu()
-        gamma = torch.from_numpy(gammaincinv(shape.expand(len(x)).cpu().numpy(), u.numpy())).to(residual.device)
-        return (scale / gamma.clamp(min=1e-300)).sqrt().clamp(min=self.least)
+        u = draws.at("noise level").uniform((), torch.float64).cpu().numpy()
+        shape, rate = shape.expand(len(x)).cpu().numpy(), scale.cpu().numpy()
+        # The gamma variable is rate/σ²: σ above `least` is the variable below rate/least².
+        gamma = torch.from_numpy(gammaincinv(shape, u * gammainc(shape, rate / self.least**2)))
+        return (scale / gamma.to(scale.device).clamp(min=1e-300)).sqrt().clamp(min=self.least)
 
     def sample(self, draws: Draws) -> Tensor:
         """σ from the law itself: (B,). Raises UserError where it is improper."""
         if not (self.shape > 0 and self.scale > 0):
             raise UserError("a noise law with shape 0 or scale 0 cannot be drawn from")
-        u = draws.at("noise level").uniform((), torch.float64)
-        return torch.from_numpy((self.scale / gammaincinv(self.shape, u.numpy())) ** 0.5)
+        u = draws.at("noise level").uniform((), torch.float64).cpu().numpy()
+        share = gammainc(self.shape, self.scale / self.least**2)
+        return torch.from_numpy((self.scale / gammaincinv(self.shape, u * share)) ** 0.5).to(draws.base.device)
 
 
 def with_noise(likelihood: Likelihood, sigma: Tensor | None = None) -> Gaussian:

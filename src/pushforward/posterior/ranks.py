@@ -66,14 +66,26 @@ def _p_value(u: np.ndarray) -> float:
     return float(min(1.0, 2 * min(place, width)))
 
 
-def ranks_of(answer: Posterior, truth: Tensor, likelihood: Likelihood | None = None, projections: int = 3) -> Ranks:
-    """Ranks of the sum, the norm, random projections and log p(y | x) of truths (B, …), and of σ's where drawn."""
+def ranks_of(
+    answer: Posterior,
+    truth: Tensor,
+    likelihood: Likelihood | None = None,
+    projections: int = 3,
+    sigma: Tensor | None = None,
+) -> Ranks:
+    """Ranks of the sum, the norm, random projections and log p(y | x) of truths (B, …).
+
+    Where the noise level was drawn and the true one, `sigma` (B,), is given, its ranks come last.
+    """
     answer = answer.resampled()
     likelihood = likelihood or answer.likelihood
     own = watched(truth, likelihood, projections)
     others = [watched(draw, likelihood, projections) for draw in answer.samples]
-    below = torch.stack([torch.stack([o[name] < own[name] for o in others]).sum(0) for name in own], 1)
-    return Ranks(below, answer.size, tuple(own))
+    below = [torch.stack([o[name] < own[name] for o in others]).sum(0) for name in own]
+    names = tuple(own)
+    if sigma is not None and answer.sigma is not None:
+        below, names = [*below, (answer.sigma < sigma).sum(0)], (*names, "noise level")
+    return Ranks(torch.stack(below, 1), answer.size, names)
 
 
 def watched(x: Tensor, likelihood: Likelihood | None, projections: int) -> Mapping[str, Tensor]:

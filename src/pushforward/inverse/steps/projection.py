@@ -27,9 +27,9 @@ from torch import Tensor
 
 from pushforward.denoisers.denoiser import Denoiser
 from pushforward.errors import UserError
-from pushforward.inverse.steps.anew import AnewAbove
 from pushforward.inverse.likelihoods.likelihood import normal_like
 from pushforward.inverse.operators.singular import inverse
+from pushforward.inverse.steps.anew import AnewAbove
 from pushforward.inverse.steps.measured import Measured, Parts
 from pushforward.inverse.steps.moves import REVERSE_SDE, Stepwise
 from pushforward.numerics.broadcast import Scalar, expand
