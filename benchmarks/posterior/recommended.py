@@ -1,10 +1,10 @@
 """Is what `recommend` takes by default right, and does it say so where it is not?
 
-    .venv/bin/python benchmarks/posterior/recommended.py [--pairs 12] [--samples 96] [--most 1000] [--on TEXT] [--missing]
+    .venv/bin/python benchmarks/posterior/recommended.py [--pairs 12] [--samples 96] [--most 1000] [--on TEXT]
 
-On the four problems of `exact.py`: the method is chosen on simulated items alone, 24 of them with 19 draws each as on the
-command line; then it restores the problem's own pairs, and the five measures of `exact.py` say whether it is right. Results:
-`benchmarks/results/posterior_recommended.json`.
+On the four problems of `exact.py`: the method is chosen on simulated items alone, 24 of them with 19 draws each as on
+the command line; then it restores the problem's own pairs, and the five measures of `exact.py` say whether it is right.
+`--missing` runs what is not in `benchmarks/results/posterior_recommended.json` yet.
 """
 
 from __future__ import annotations

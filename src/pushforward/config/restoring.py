@@ -38,8 +38,8 @@ class Restored:
     `samples` (S, N, …), `mean` and `deviation` (N, …) are real numbers in the user's units; `estimate` is the mean in
     the user's own form. `back` is A* y, scaled to fit y, of linear operators: what there is to see without a model.
     `mixing` (N,) is split-R̂ where draws are the ends of chains: near 1 where they have come to one law.
-    `noise` (S, N) are draws of the noise level, where it was unknown, in the units of the measurement; through a decoder
-    what the first stage loses counts as noise.
+    `noise` (S, N) are draws of the noise level, where it was unknown, in the units of the measurement; through a
+    decoder what the first stage loses counts as noise.
     `chi2` (N,) is ‖y − A x‖²/(m σ²) of the draws, near 1 where they explain y; None where noise is
     not Gaussian. `first_stage`, of latent models, is the root mean square of what their first stage loses of an item,
     in the user's units: no restoration can be nearer.

@@ -59,9 +59,9 @@ class UnknownNoise:
         shape = self.shape + 0.5 * gaussian.count().to(residual.device)
         scale = self.scale + 0.5 * squares(residual).double()
         u = draws.at("noise level").uniform((), torch.float64).cpu().numpy()
-        shape, rate = shape.expand(len(x)).cpu().numpy(), scale.cpu().numpy()
+        shapes, rate = shape.expand(len(x)).cpu().numpy(), scale.cpu().numpy()
         # The gamma variable is rate/σ²: σ above `least` is the variable below rate/least².
-        gamma = torch.from_numpy(gammaincinv(shape, u * gammainc(shape, rate / self.least**2)))
+        gamma = torch.from_numpy(gammaincinv(shapes, u * gammainc(shapes, rate / self.least**2)))
         return (scale / gamma.to(scale.device).clamp(min=1e-300)).sqrt().clamp(min=self.least)
 
     def sample(self, draws: Draws) -> Tensor:

@@ -12,8 +12,8 @@ The measurement of x_t = α x_0 + σ z is α y − α σ_y n + σ A z. Two rules
   the solve ill-conditioned: α² σ_y²/δ is then no less than a thousandth of σ²‖A‖², in the gain and in the fresh n, so
   that the law stays what it is, and what A sees badly comes in over several steps.
 
-The two agree in the mean where σ_y = 0. With a singular system `Modelled` draws σ A z and its fresh n as one: U* of them
-is normal, of variance σ² s² + (2/δ − 1) α² σ_y² in each component.
+The two agree in the mean where σ_y = 0. With a singular system `Modelled` draws σ A z and its fresh n as one: U* of
+them is normal, of variance σ² s² + (2/δ − 1) α² σ_y² in each component.
 """
 
 from __future__ import annotations
