@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -88,6 +89,14 @@ def search(problem: Problem, start: np.ndarray, draws: Draws, kicks: int) -> np.
         best = np.where(better.reshape(-1, *[1] * (best.ndim - 1)), found, best)
         cost = np.minimum(cost, costs)
     return best
+
+
+def cheapest(problem: Problem, candidates: Sequence[np.ndarray]) -> np.ndarray:
+    """Of several solutions of each instance, each (B, …), the one that costs least: (B, …)."""
+    if not len(candidates):
+        raise UserError("the cheapest of no solutions was asked for: give at least one")
+    costs = np.stack([problem.cost(solutions) for solutions in candidates])
+    return np.stack(candidates)[costs.argmin(0), np.arange(len(problem))]
 
 
 def gap(cost: np.ndarray, optimum: np.ndarray) -> Numbers:
