@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -19,10 +19,12 @@ from pushforward.posterior import (
     DensityChains,
     Posterior,
     Question,
+    SplitGibbs,
     energy_score,
     recommend,
     usual_candidates,
 )
+from pushforward.posterior.recommend import p_of_mean
 
 F64 = torch.float64
 PRIOR = Mixture.of_covariances(
@@ -49,7 +51,7 @@ def test_the_first_candidate_with_nothing_against_it_is_taken_and_it_is_said_why
     found = recommend(QUESTION, [Candidate("flat", Flat(), 1), right, Candidate("dearer", Guidance(Exact()), 400)])
     assert found.name == "exact score" and found.evaluations == 40 and found.calibrated
     assert [t.name for t in found.trials] == ["flat", "exact score"]
-    assert "uncertainty of flat was wrong" in found.reason
+    assert "flat (1) had something against it" in found.reason
     assert found.trials[0].score > 1.5 * found.trials[1].score
     assert found.trials[0].residuals is not None and found.trials[0].residuals < 1e-6
     assert "80 % intervals" in found.trials[1].told()
@@ -74,9 +76,33 @@ class _Shifted:
         return Guidance(Exact()).restore(denoiser, likelihood, x, evaluations, draws) + 0.4
 
 
+def test_an_approximation_is_not_trusted_where_an_exact_method_has_an_answer():
+    approximate = Candidate("exact score", Guidance(Exact()), 20)
+    single = Mixture.of_covariances(torch.ones(1, dtype=F64), PRIOR.means[:1], PRIOR.spreads[:1])
+    question = Question(MixtureDenoiser(single, EDM(0.005, 20.0)), replace(SEEN, sigma=2.0), (3,), 24, F64)
+    found = recommend(question, [approximate, Candidate("exact", SplitGibbs(inner=5, start=10), 130)])
+    assert found.name == "exact" and found.calibrated and len(found.trials) == 1
+    assert found.trials[0].mixing is not None and found.trials[0].mixing < 1.1
+    # Two modes far apart: short chains stay where they are, and say so, and nothing else is trusted instead.
+    found = recommend(QUESTION, [approximate, Candidate("exact", SplitGibbs(inner=4, start=8), 48)])
+    assert [t.name for t in found.trials] == ["exact", "exact score"] and not found.calibrated
+    assert "not come to one law" in found.trials[0].told()
+    assert "so few items say little" in found.trials[1].told() and "not to be trusted" in found.reason
+
+
+def test_intervals_that_miss_too_often_are_told():
+    """Eighty per cent that hold three quarters: too few items for the ranks of any one number."""
+    rows, size = 60, 400
+    u = Draws.of(8, range(rows)).uniform((size,), F64)
+    assert p_of_mean((u < 0.8).double().mean(1), 0.8) > 0.01
+    assert p_of_mean((u < 0.75).double().mean(1), 0.8) < 1e-6
+    assert p_of_mean(torch.ones(5, dtype=F64), 0.8) == 0
+
+
 def test_usual_candidates_go_from_cheap_to_dear():
     counts = [c.evaluations for c in usual_candidates(QUESTION)]
     assert counts == sorted(counts) and counts[0] == 20
+    assert [c.exact for c in usual_candidates(QUESTION)] == [False, False, True, True]
     assert all(c.evaluations <= 60 for c in usual_candidates(QUESTION, 60))
     free = Question(DENOISER, Gaussian(OPERATOR, SEEN.y, 0.0), (3,), 24, F64)
     assert {c.name for c in usual_candidates(free)} == {"ddrm", "pigdm"}

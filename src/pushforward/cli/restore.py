@@ -81,8 +81,8 @@ def restore(
 ) -> None:
     """Restore what was measured: draws of the posterior, their mean, and how sure the model is of each value.
 
-    Without --method and --evaluations, methods are tried on measurements simulated from the model, from cheap to dear;
-    the first whose uncertainty is right is taken, and remembered in RUN/recommended.json.
+    Without --method and --evaluations, exact methods are tried on measurements simulated from the model, the cheaper
+    one first; the first whose uncertainty is right is taken, and remembered in RUN/recommended.json.
 
     Writes the estimate in the form of the data (beside that in the form of the measurement, for .nii and .dcm),
     samples.npz, restoration.json and, for images, the deviation map and a picture of all.

@@ -22,8 +22,8 @@ from pushforward.numerics.random import Draws
 from pushforward.posterior import Question, recommend
 
 FILE = "recommended.json"
-_ITEMS, _SAMPLES, _MOST = 24, 19, 500
-"""Simulated items and draws of each, and the most evaluations that are tried: a minute for a small network."""
+_ITEMS, _SAMPLES, _MOST = 24, 19, 1000
+"""Simulated items and draws of each, and the most evaluations that are tried: a few minutes for a small network."""
 
 
 @dataclass(frozen=True)
