@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from pushforward.config.rows import rows_of
 from pushforward.config.shaping import parse_interval, shaped
 from pushforward.denoisers import Clipped, DynamicThreshold, GuidanceInterval, Guided
 from pushforward.errors import UserError
+from pushforward.models.denoising import LatentGenerator
 from pushforward.numerics.random import Draws
 
 TINY = ("model.network.width=8", "training.batch_size=8", "training.ema_lengths=[0.1]")
@@ -65,6 +67,15 @@ def test_guidance_acts_between_two_levels(pictures):
         for run in (pictures, run, shaped(pictures, guidance=3.0, interval=GuidanceInterval(1e-9, 1e9)))
     ]
     assert np.array_equal(ways[0], ways[2]) and not np.array_equal(ways[0], ways[1])
+
+
+def test_latents_are_guided_between_two_levels_and_have_no_range(pictures):
+    latent = replace(pictures, generator=LatentGenerator(pictures.generator.model, pictures.format, pictures.generator))
+    run = shaped(latent, guidance=3.0, interval=GuidanceInterval(0.2, 5.0))
+    assert isinstance(run.generator, LatentGenerator)
+    assert run.generator.inner.interval == GuidanceInterval(0.2, 5.0)
+    with pytest.raises(UserError, match="a range of estimates works on denoisers of the items themselves"):
+        shaped(latent, guidance=3.0, interval=GuidanceInterval(0.2, 5.0), clip=True)
 
 
 def test_estimates_keep_the_range(pictures, table):

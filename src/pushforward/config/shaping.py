@@ -16,6 +16,8 @@ from pushforward.denoisers.denoiser import Denoiser
 from pushforward.denoisers.guidance import ALWAYS, GuidanceInterval
 from pushforward.denoisers.wrappers import clipped, dynamically_thresholded
 from pushforward.errors import UserError
+from pushforward.models.denoising import LatentGenerator, as_sampled
+from pushforward.models.generator import Generator
 from pushforward.numerics.broadcast import Scalar
 
 
@@ -55,9 +57,17 @@ def shaped(
         raise UserError("a guidance interval says where guidance acts, and its weight is 1, none: give --guidance too")
     if clip and threshold is not None:
         raise UserError("estimates are kept in the data's range by clipping or by a threshold: give one of the two")
-    generator = run.denoising("a guidance interval" if interval is not ALWAYS else "a range of estimates")
+    if not clip and threshold is None:
+        return replace(run, generator=_guided_within(run.generator, interval))
+    generator = run.denoising("a range of estimates")
     around = _around(run.format, clip, threshold)
     return replace(run, generator=replace(generator, interval=interval, around=around))
+
+
+def _guided_within(generator: Generator, interval: GuidanceInterval) -> Generator:
+    """Guided at the levels of the interval alone, those of latents where these are denoised."""
+    sampled = replace(as_sampled(generator, "a guidance interval"), interval=interval)
+    return replace(generator, inner=sampled) if isinstance(generator, LatentGenerator) else sampled
 
 
 def _around(form: Format, clip: bool, threshold: float | None) -> Callable[[Denoiser], Denoiser] | None:
