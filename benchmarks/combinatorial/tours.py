@@ -115,7 +115,9 @@ def picture(scores: Scores, optimal: np.ndarray, prior: TourPrior | None, name: 
             drawings += [Drawing(cities, heat[0], f"heat, step {step}") for step, heat in states]
         for label in ([name, f"{name} + 2-opt"] if prior is not None else []) + ["constant heat"]:
             found = scores.tours[label][row]
-            drawings.append(Drawing.of_tour(cities, found, f"{label}: +{100 * scores.gaps[label][row]:.1f} %"))
+            drawings.append(
+                Drawing.of_tour(cities, found, f"{label}: +{max(0.0, 100 * scores.gaps[label][row]):.1f} %")
+            )
         drawings.append(Drawing.of_tour(cities, optimal[row], "optimum"))
     sheet(drawings, len(drawings) // len(rows)).save(out)
 
