@@ -6,10 +6,13 @@ import json
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from pushforward.config.methods import METHODS
 from pushforward.config.operator_schema import MeasurementConfig
 from pushforward.config.operators import build_operator, read_measurement
+from pushforward.data.measured import read_measured
 from pushforward.errors import UserError
 
 HIDDEN = 'operator = { kind = "mask", hidden = [4, 0, 4, 8] }\nnoise = { sigma = 0.5 }\n'
@@ -238,6 +241,18 @@ def test_files_of_ones_own(operator, tmp_path):
         ('operator = { kind = "scale", factor = 0 }', "factor"),
         ('operator = { kind = "identity" }\nnoise = { sigma = [1.0, -2.0] }', "sigma"),
         ('operator = { kind = "identity" }\nnoise = { kind = "laplace" }', "scale of Laplace noise"),
+        ('operator = { kind = "blurr" }', "operator is of the kind 'blurr'; did you mean blur?"),
+        ('operator = { kind = "blur", sise = 3 }', "no entry operator.sise of kind blur; did you mean size?"),
+        ('operator = [{ kind = "blur" }, { kind = "ct", views = 0 }]', "operator.views of kind ct is 0"),
+        ('operator = { kind = "hadamard" }', "operator.count of kind hadamard is missing"),
+        ("operator = { factor = 2 }", "operator has no kind; possible: identity, mask"),
+        ("operator = []", "operator is []: the list should have at least 1 item"),
+        ('operator = { kind = "identity" }\nnois = { sigma = 1 }', "no entry nois; did you mean noise?"),
+        ('operator = { kind = "identity" }\nnoise = { sigma = [] }', "noise.sigma is []"),
+        ('operator = { kind = "identity" }\nnoise = { kind = "poisson", sigma = 1 }', "of kind poisson has no sigma"),
+        ('operator = { kind = "identity" }\nnoise = { sigma = 1, peak = 9 }', "of kind gaussian has no peak"),
+        ('operator = { kind = "blur", file = "k.npy", size = 5 }', "is given by its file, and size beside it"),
+        ('operator = [{ kind = "mri" }, { kind = "clip", low = 0, high = 1 }]', "saturates acts on real items"),
     ],
 )
 def test_a_wrong_operator_file_is_told_in_a_sentence(refused, digits_run, operator, tmp_path, text, said):
@@ -278,6 +293,53 @@ def test_a_measurement_that_the_operator_cannot_give(refused, digits_run, operat
     assert said in refused(*asked, "--out", tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    ("kind", "array", "said"),
+    [
+        ("blur", np.ones((3, 2, 2)), "a blur by 3 kernels, one per channel, acts on images (3, H, W)"),
+        ("blur", np.ones((3, 3)) * 1j, "k.npy holds complex numbers, and a blur has a real kernel"),
+        ("matrix", np.ones((3, 64)) * 1j, "k.npy is complex, and items are real"),
+        ("matrix", np.array(["a"]), "holds <U1: numbers were expected"),
+    ],
+)
+def test_an_array_that_an_operator_cannot_take(refused, digits_run, operator, tmp_path, kind, array, said):
+    np.save(tmp_path / "k.npy", array)
+    text = f'operator = {{ kind = "{kind}", file = "k.npy" }}'
+    assert said in refused("simulate", digits_run, "--operator", operator(text), "-o", tmp_path / "y.npz")
+    assert not (tmp_path / "y.npz").exists()
+
+
+def test_a_colour_picture_is_not_three_grey_items(refused, digits_run, operator, tmp_path):
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "y.png")
+    asked = ("restore", digits_run, "--operator", operator(), "--measurement", tmp_path / "y.png")
+    assert "has the shape (1, 3, 8, 8)" in refused(*asked, "--out", tmp_path / "out")
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_work(refused, digits_run, operator, tmp_path):
+    np.save(tmp_path / "y.npy", np.zeros((1, 8, 8)))
+    asked = ("restore", digits_run, "--operator", operator(), "--measurement", tmp_path / "y.npy")
+    assert "y.npy is a file, and a folder is written" in refused(*asked, "--out", tmp_path / "y.npy")
+
+
+@pytest.mark.parametrize("dtype", [">f8", ">c16", "u2", "?"])
+def test_measurements_of_every_number_format_are_read(tmp_path, dtype):
+    values = np.arange(6).reshape(2, 3).astype(dtype)
+    np.save(tmp_path / "y.npy", values)
+    found = read_measured(tmp_path / "y.npy").y
+    assert np.array_equal(found, values) and torch.from_numpy(found).dtype in (torch.float64, torch.complex128)
+
+
+@pytest.mark.parametrize(
+    ("x", "said"), [(np.zeros((5, 3)), "has the shape (5, 3)"), (np.full((1, 8, 8), np.nan), "no finite number")]
+)
+def test_a_truth_that_is_none_is_not_compared_with(command, digits_run, operator, tmp_path, x, said):
+    np.savez(tmp_path / "y.npz", y=np.zeros((1, 1, 8, 8)), x=x)
+    asked = ("restore", digits_run, "--operator", operator(), "--measurement", tmp_path / "y.npz")
+    told = command(*asked, "--method", "ddrm", "--samples", 1, "--evaluations", 2, "--out", tmp_path / "out")
+    assert told.code == 0 and said in told.err
+    assert "psnr" not in json.loads((tmp_path / "out" / "restoration.json").read_text())
+
+
 OWN = """
 import numpy as np
 import torch
@@ -302,6 +364,14 @@ physics = Physics()
 def square(x):
     return x**2
 """
+
+LEAVES = "raise SystemExit(3)"
+
+
+def test_code_that_leaves_is_told_in_a_sentence(refused, digits_run, operator, tmp_path):
+    (tmp_path / "leaves.py").write_text(LEAVES)
+    given = ("--operator", operator('operator = { kind = "python", file = "leaves.py" }'), "--run-code")
+    assert "leaves.py cannot be run: SystemExit: 3" in refused("simulate", digits_run, *given, "-o", tmp_path / "y.npz")
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -19,7 +20,7 @@ from pushforward.denoisers import (
     guided,
 )
 from pushforward.errors import UserError
-from pushforward.inverse import MMPS, DiffPIR, Gaussian, Guidance, Mask, PiGDM
+from pushforward.inverse import DDRM, MMPS, DiffPIR, Gaussian, Guidance, Mask, PiGDM, posterior_samples
 from pushforward.numerics.random import Draws
 from pushforward.paths import EDM, Straight, Table, linear_betas
 from pushforward.posterior import Question, infer
@@ -92,6 +93,22 @@ def test_every_method_restores_with_labels_and_guidance(method, model):
     )
     assert torch.isfinite(labelled).all() and torch.isfinite(guided_found).all()
     assert not torch.allclose(labelled, guided_found, atol=1e-3)  # the weight reaches the network
+
+
+def test_a_condition_of_all_items_is_that_of_each():
+    path, prediction = MODELS["EDM"]
+    network = NetworkDenoiser(path, Labelled(), prediction, accepts=("label",))
+    one, each = (guided(network.given(label=k), network.given(label=0 * k), 2.0) for k in LABELS)
+    found = [
+        posterior_samples(DDRM(), bound, seen(), SHAPE, items=2, samples=2, evaluations=3) for bound in (one, each)
+    ]
+    assert torch.equal(*found)
+    three = replace(each, weight=torch.tensor([2.0, 2.0, 2.0]))
+    with pytest.raises(UserError, match="there are 2 values of label and at least 3 items"):
+        three.rows(torch.arange(3))
+
+
+LABELS = torch.tensor([1]), torch.tensor([1, 1])
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -258,3 +258,14 @@ def test_what_does_not_fit_is_refused_in_one_sentence(wrong, says):
     with pytest.raises(UserError, match=says) as caught:
         wrong()
     assert "\n" not in str(caught.value)
+
+
+def test_the_adjoint_of_a_complex_map_of_real_items_is_real():
+    """Re⟨A x, y⟩ = ⟨x, Re(A^H y)⟩: a complex correction would make the state complex."""
+    matrix = MATRIX.numpy() + 1j * noise(4, 6, seed=1).numpy()
+    found = as_operator(aslinearoperator(matrix), (6,))
+    y = torch.complex(noise(2, 4, seed=2), noise(2, 4, seed=3))
+    expected = (y.numpy() @ matrix.conj()).real
+    assert torch.allclose(found.adjoint(y), torch.from_numpy(expected), rtol=0, atol=1e-12)
+    conjugate = found.adjoint(y.conj())  # a view, which NumPy does not take as it is
+    assert torch.allclose(conjugate, torch.from_numpy((y.numpy().conj() @ matrix.conj()).real), rtol=0, atol=1e-12)

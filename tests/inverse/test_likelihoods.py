@@ -11,6 +11,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from pushforward.denoisers import Mixture, MixtureDenoiser
 from pushforward.errors import UserError
 from pushforward.inverse import (
     AveragePool,
@@ -23,11 +24,13 @@ from pushforward.inverse import (
     Energy,
     Fourier,
     Gaussian,
+    Guidance,
     Laplace,
     Magnitude,
     Mask,
     Matrix,
     Observation,
+    PlugIn,
     Poisson,
     Product,
     Quantise,
@@ -35,11 +38,13 @@ from pushforward.inverse import (
     gaussian_kernel,
     grey,
     parallel,
+    posterior_samples,
     stack,
     subsampled_fourier,
 )
 from pushforward.inverse.likelihoods.counts import poisson_quantiles
 from pushforward.numerics.random import Draws
+from pushforward.paths import EDM
 
 F64 = torch.float64
 DRAWS = Draws.of(0, range(3), "likelihoods")
@@ -392,3 +397,45 @@ def test_a_stack_of_measurements_is_one_measurement():
     together = Gaussian(both, both.join(ys), 0.3).log_prob(x)
     apart = Product(tuple(Gaussian(part, y, 0.3) for part, y in zip(both.parts, ys, strict=True))).log_prob(x)
     assert torch.allclose(together, apart, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("operator", "y", "sigma", "said"),
+    [
+        (lambda x: x, Y, 0.1, "a measurement is made by an operator, and a function was given: as_operator"),
+        (A, torch.tensor(1.0), 0.1, "behind an axis of items"),
+        (A, Y[:0], 0.1, "behind an axis of items"),
+        (A, "y", 0.1, "an array of numbers"),
+        (A, Y, "much", "must be a number of at least 0"),
+        (A, Y, [0.1, 0.2], "sigma was given for 2 items, and there are 3 measurements"),
+    ],
+)
+def test_what_is_no_measurement_is_told_in_a_sentence(operator, y, sigma, said):
+    with pytest.raises(UserError, match=said):
+        Gaussian(operator, y, sigma)
+
+
+def test_arrays_and_lists_are_taken_as_tensors_are():
+    sigma = [0.1, 0.2, 0.3]
+    expected = Gaussian(A, Y, torch.tensor(sigma, dtype=F64)).log_prob(X)
+    for given in (sigma, np.array(sigma)):
+        found = Gaussian(A, Y.numpy(), given)
+        assert torch.equal(found.log_prob(X), expected)
+        assert torch.equal(found.select(torch.tensor([2, 0])).log_prob(X[[2, 0]]), expected[[2, 0]])
+    assert torch.equal(Gaussian(A, Y, torch.tensor([0.2])).log_prob(X), Gaussian(A, Y, np.float32(0.2)).log_prob(X))
+
+
+def test_a_likelihood_of_other_items_than_are_asked_for_is_refused():
+    """Two measurements for three items have none for the last; of four, two would be left out in silence."""
+    prior = MixtureDenoiser(Mixture.of_covariances(torch.ones(1), torch.zeros(1, 6), torch.eye(6)[None]), EDM())
+    for likelihood in (
+        Gaussian(A, Y, 0.1),
+        Gaussian(A, Y[:1], torch.tensor([0.1, 0.2, 0.3])),
+        Categorical(lambda x: x.flatten(1), torch.tensor([0, 1, 2])),
+        Product((Gaussian(A, Y[:1], 0.1), Gaussian(A, Y, 0.1))),
+    ):
+        for items in (2, 4):
+            with pytest.raises(UserError, match=f"measurements of 3 items, and items = {items} was asked for"):
+                posterior_samples(Guidance(PlugIn()), prior, likelihood, (1, 2, 3), items=items)
+            with pytest.raises(UserError, match="items"):
+                likelihood.select(torch.tensor([0, 5]))

@@ -11,7 +11,18 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pushforward.errors import NumericalError, UserError
-from pushforward.inverse import Blur, LinearOperator, Mask, Observation, gaussian_kernel
+from pushforward.inverse import (
+    Blur,
+    ColourMix,
+    Each,
+    Identity,
+    LinearOperator,
+    Mask,
+    Matrix,
+    Observation,
+    ZeroBlur,
+    gaussian_kernel,
+)
 from pushforward.inverse.solve import conjugate_gradients
 from pushforward.numerics.random import Draws
 
@@ -163,3 +174,46 @@ def test_what_does_not_fit_is_refused_in_one_sentence(wrong, says):
     with pytest.raises(UserError, match=says) as caught:
         wrong()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("each", [False, True])
+def test_a_blur_of_images_without_channels_keeps_items_apart(each):
+    blur = Blur(noise(3, 3, 2, seed=1) if each else noise(1, 3, 2, seed=1)[0], each)
+    residual, sigma2 = noise(3, 5, 4, seed=2), torch.tensor([0.1, 0.5, 2.0], dtype=F64)
+    found = blur.gain(residual, 1.0, sigma2)
+    for i in range(3):
+        alone = blur.select(torch.tensor([i])) if each else blur
+        matrix = torch.stack([alone(e[None])[0].flatten() for e in torch.eye(20, dtype=F64).reshape(20, 5, 4)], 1)
+        inner = matrix @ matrix.T + sigma2[i] * torch.eye(20, dtype=F64)
+        expected = matrix.T @ torch.linalg.solve(inner, residual[i].flatten())
+        assert torch.allclose(found[i].flatten(), expected, rtol=0, atol=1e-11)
+    assert blur.check((5, 4)) < 1e-12
+
+
+@pytest.mark.parametrize("kind", [Blur, ZeroBlur])
+def test_kernels_per_channel_are_for_as_many_channels(kind):
+    """They would broadcast: one grey picture would become three."""
+    for shape in ((1, 6, 5), (2, 6, 5), (6, 5)):
+        with pytest.raises(UserError, match="3 kernels, one per channel"):
+            kind(noise(3, 2, 2))(noise(4, *shape))
+    with pytest.raises(UserError, match="for 3 items, and 4 were given"):
+        kind(noise(3, 2, 2), True)(noise(4, 1, 6, 5))
+
+
+@pytest.mark.parametrize(
+    ("one", "many"),
+    [
+        (Matrix(noise(1, 3, 4)), Matrix(noise(2, 3, 4))),
+        (ColourMix(noise(1, 2, 4)), ColourMix(noise(2, 2, 4))),
+        (3.0 * Mask(noise(1, 1, 2, 2) > 0), [1.0, 2.0] * Identity()),
+        (Each((Identity(),)), Each((Identity(), Identity()))),
+    ],
+)
+def test_parameters_of_one_item_are_those_of_all_and_of_too_few_of_none(one, many):
+    index = torch.tensor([0, 2, 1])
+    shape = (4, 1, 2) if isinstance(one, ColourMix) else (4,) if isinstance(one, Matrix) else (1, 2, 2)
+    x = noise(3, *shape)
+    expected = torch.cat([one(x[i : i + 1]) for i in range(3)])
+    assert torch.equal(one.select(index)(x), expected)
+    with pytest.raises(UserError, match=r"2 operators(' parameters)? and at least 3 items"):
+        many.select(index)

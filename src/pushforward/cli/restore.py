@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -96,6 +97,8 @@ def restore(
 
     if samples < 1:
         raise UserError(f"the number of samples must be at least 1; got {samples}")
+    if out is not None and out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file, and a folder is written: give another name to --out")
     found = common.opened(api.load(run, which=which, device=device))
     config, measured = read_measurement(operator, run_code=run_code), read_measured(measurement)
     if measured.noise is not None:
@@ -126,9 +129,10 @@ def restore(
             progress=bar,
         )
     out = out or found.home / "restored"
-    values = _values(restored, found.format, measured.x) | {"method": method, "samples": samples, "out": out}
+    truth = _truth(measured.x, restored, common)
+    values = _values(restored, found.format, truth) | {"method": method, "samples": samples, "out": out}
     values |= {"seed": seed, "noise_lines": measured.noise}
-    write_restored(restored, found.format, measured, measurement, values)
+    write_restored(restored, found.format, replace(measured, x=truth), measurement, values)
     common.result(values, *_lines(values))
 
 
@@ -144,6 +148,22 @@ def _recommended(
     return advice.name, advice.evaluations
 
 
+def _truth(x: np.ndarray | None, restored: Restored, common: Common) -> np.ndarray | None:
+    """x of the measurement's file where it can be compared with; else None, and said why."""
+    import numpy as np
+
+    if x is None:
+        return None
+    wanted = restored.estimate.values.shape
+    if x.shape != wanted:
+        common.say(f"x in the file has the shape {x.shape}, and items here {wanted}: it is not compared with")
+        return None
+    if x.dtype.kind not in "biuf" or not np.isfinite(x).all():
+        common.say("x in the file holds what is no finite number: it is not compared with")
+        return None
+    return x
+
+
 def _values(restored: Restored, form: Format, truth: np.ndarray | None) -> dict[str, Any]:
     import numpy as np
 
@@ -157,7 +177,7 @@ def _values(restored: Restored, form: Format, truth: np.ndarray | None) -> dict[
         "first_stage": restored.first_stage,
         "noise": None if restored.noise is None else _noise_levels(restored.noise),
     }
-    if truth is not None and truth.shape == restored.estimate.values.shape:
+    if truth is not None:
         from pushforward.inverse.operators.units import Affine
 
         x = Affine.of(form)(form.encode(truth).double()).numpy()

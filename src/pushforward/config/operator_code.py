@@ -23,7 +23,7 @@ def run_operator(path: Path, name: str, shape: tuple[int, ...], single: bool) ->
         raise UserError(f"{path}, which the operator names, cannot be run: it is no .py file, or there is none")
     try:
         made = runpy.run_path(str(path))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(f"{path} cannot be run: {_told(error)}") from error
     if name not in made:
         raise UserError(f"{path} makes nothing that is called {name}: say which, name = …")
@@ -43,6 +43,6 @@ def run_operator(path: Path, name: str, shape: tuple[int, ...], single: bool) ->
         ) from error
 
 
-def _told(error: Exception) -> str:
+def _told(error: BaseException) -> str:
     lines = str(error).splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -31,7 +31,10 @@ class Source:
         if not path.is_file():
             raise UserError(f"{path}, which the operator names, cannot be read: there is no such file")
         if path.suffix.lower() == ".npy":
-            return load_npy(path, default_limit())
+            found = load_npy(path, default_limit())
+            if found.dtype.kind not in "biufc":
+                raise UserError(f"{path}, which the operator names, holds {found.dtype}: numbers were expected")
+            return found.astype(found.dtype.newbyteorder("="))
         return read_picture(path, Opening("L")).pixels
 
     def mask(self, name: str) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pushforward.config.mri_operators import as_complex, several_coils, single_coil, spectrum
 from pushforward.config.operator_code import run_operator
+from pushforward.config.operator_errors import explained, unused
 from pushforward.config.operator_files import Source, image
 from pushforward.config.operator_schema import (
     BicubicOperator,
@@ -75,10 +76,10 @@ def read_measurement(path: Path, *, run_code: bool = False) -> MeasurementConfig
     try:
         config = MeasurementConfig.model_validate(read_toml(path))
     except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in problem["loc"] if not isinstance(part, int)) or "the file"
-        message = problem["msg"].replace("Input should be", "it should be").replace("Input tag", "the kind")
-        raise UserError(f"{path}: {where}: {message[0].lower()}{message[1:]}") from None
+        raise UserError(f"{path}: {explained(error)}") from None
+    idle = unused(config)
+    if idle is not None:
+        raise UserError(f"{path}: {idle}")
     code = [section.file for section in config.operators if isinstance(section, PythonOperator)]
     if code and not run_code:
         raise UserError(
@@ -186,7 +187,10 @@ def _mask(section: MaskOperator, shape: Shape, source: Source) -> Tensor:
 def _blur(section: BlurOperator, shape: Shape, source: Source) -> Operator:
     image(section.kind, shape)
     if section.file is not None:
-        kernel = torch.from_numpy(source.array(section.file)).float()
+        kernel = torch.from_numpy(source.array(section.file))
+        if kernel.is_complex():
+            raise UserError(f"{section.file} holds complex numbers, and a blur has a real kernel")
+        kernel = kernel.double()
         each = kernel.ndim == 4
         return Blur(kernel, each) if section.boundary == "periodic" else ZeroBlur(kernel, each)
     if section.kernel == "gaussian":
@@ -216,7 +220,12 @@ def _transmission(section: TransmissionOperator, shape: Shape, source: Source) -
 
 
 def _matrix(section: MatrixOperator, shape: Shape, source: Source) -> Operator:
-    matrix = torch.from_numpy(source.array(section.file)).float()
+    matrix = torch.from_numpy(source.array(section.file))
+    if matrix.is_complex():
+        raise UserError(
+            f"{section.file} is complex, and items are real: write real and imaginary parts of it below one another"
+        )
+    matrix = matrix.double()
     values = int(np.prod(shape))
     if matrix.ndim != 2 or matrix.shape[1] != values:
         raise UserError(

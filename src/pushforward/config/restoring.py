@@ -134,10 +134,12 @@ def checked_likelihood(
 
     Raises UserError for measurements that do not fit the operator, are not finite, or are nothing that it gives.
     """
-    operator = build_operator(config, run.format.shape, folder, Measured(np.asarray(y), mask=mask))
-    measured = as_items(torch.as_tensor(y), operator.y_shape(run.format.shape))
+    numbers = y.cpu().numpy() if isinstance(y, Tensor) else np.asarray(y)
+    operator = build_operator(config, run.format.shape, folder, Measured(numbers, mask=mask))
+    precise = torch.from_numpy(numbers.astype(np.complex128 if np.iscomplexobj(numbers) else np.float64))
+    measured = as_items(precise, operator.y_shape(run.format.shape))
     device = run.generator.model.device
-    likelihood = build_likelihood(config.noise, operator, _double(measured).to(device))
+    likelihood = build_likelihood(config.noise, operator, measured.to(device))
     # Real items are what the model has: a complex y of them is refused here, not after work has been done.
     likelihood.given(operator(torch.zeros(len(measured), *run.format.shape, dtype=torch.float64, device=device)))
     _check_range(likelihood, run.format.shape)
@@ -204,7 +206,3 @@ def as_items(y: Tensor, shape: tuple[int, ...]) -> Tensor:
         f"the measurement has the shape {tuple(y.shape)}, and the operator measures {shape} of each item: give that, "
         f"or (items, {', '.join(map(str, shape))})"
     )
-
-
-def _double(y: Tensor) -> Tensor:
-    return y.to(torch.complex128 if y.is_complex() else torch.float64)

@@ -65,7 +65,10 @@ def _chosen(path: Path, arrays: dict[str, np.ndarray]) -> Measured:
 def _numbers(path: Path, y: np.ndarray) -> np.ndarray:
     if y.dtype.kind not in "biufc":
         raise UserError(f"{path} holds {y.dtype}, and the numbers of a measurement were expected")
-    return y
+    if not y.size:
+        raise UserError(f"{path} holds a measurement of no numbers, of the shape {y.shape}")
+    # Of any byte order and precision, as PyTorch takes it.
+    return y.astype(np.complex128 if y.dtype.kind == "c" else np.float64)
 
 
 def _picture(path: Path, limit: int) -> Measured:
@@ -75,7 +78,8 @@ def _picture(path: Path, limit: int) -> Measured:
         if path.suffix.lower() not in (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"):
             raise UserError(f"{path} is no measurement: {KINDS} ({' / '.join(FORMATS)}) was expected") from error
         raise
-    return Measured(pixels.transpose(2, 0, 1) if pixels.ndim == 3 else pixels)
+    # One picture is one item: the channels of a colour picture are not three grey ones.
+    return Measured(pixels.transpose(2, 0, 1)[None] if pixels.ndim == 3 else pixels)
 
 
 _READERS: dict[str, Callable[[Path, int], Measured]] = {

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pushforward.denoisers.estimate import Estimate
 from pushforward.denoisers.precondition import Prediction, log_noise
 from pushforward.errors import UserError
-from pushforward.numerics.broadcast import Scalar, batch_of, expand
+from pushforward.numerics.broadcast import Scalar, batch_of, entries_of, expand
 from pushforward.paths.gaussian import GaussianPath, Level
 
 
@@ -75,4 +75,9 @@ class NetworkDenoiser(Denoiser):
         return replace(self, conditions={**self.conditions, **conditions})  # type: ignore[dict-item]
 
     def rows(self, index: Tensor) -> NetworkDenoiser:
-        return replace(self, conditions={name: value[index] for name, value in self.conditions.items()})
+        # A network is given one entry per sample, where one was bound for all too.
+        found = {
+            name: entries_of(value, index, f"values of {name}").expand(len(index), *value.shape[1:])
+            for name, value in self.conditions.items()
+        }
+        return replace(self, conditions=found)

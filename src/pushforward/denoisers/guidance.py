@@ -15,7 +15,7 @@ from pushforward.denoisers.estimate import Estimate
 from pushforward.denoisers.variance import LearnedVariance
 from pushforward.denoisers.wrappers import Wrapper
 from pushforward.errors import UserError
-from pushforward.numerics.broadcast import Scalar, expand
+from pushforward.numerics.broadcast import Scalar, entries_of, expand
 from pushforward.paths.gaussian import GaussianPath, Level
 
 
@@ -152,7 +152,7 @@ def classifier_guided(
 
 
 def _rows(scalar: Scalar, index: Tensor) -> Scalar:
-    return scalar[index] if isinstance(scalar, Tensor) and scalar.ndim else scalar
+    return entries_of(scalar, index, "weights") if isinstance(scalar, Tensor) and scalar.ndim else scalar
 
 
 def _gradient(log_prob: Callable[[Tensor, Level], Tensor], x: Tensor, level: Level) -> Tensor:

@@ -110,6 +110,7 @@ def posterior_samples(
     """
     if items < 1 or samples < 1 or (at_once is not None and at_once < 1):
         raise UserError(f"items, samples and rows at once are at least 1; got {items}, {samples} and {at_once}")
+    likelihood.of_items(items)
     draws = _paired(items, samples, seed, device)
     index = torch.arange(items, device=device).repeat(samples)
     found = []

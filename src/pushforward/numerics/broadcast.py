@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pushforward.errors import UserError
+
 Scalar = float | Tensor
 """A number for the whole batch (float) or one per sample (tensor of shape (B,))."""
 
@@ -23,6 +25,21 @@ def expand(scalar: Scalar, like: Tensor) -> Scalar:
 def choose(mask: Tensor, first: Tensor, second: Tensor) -> Tensor:
     """Items (B, …) of `first` where the mask (B,) says so, of `second` elsewhere."""
     return torch.where(mask.reshape(-1, *[1] * (first.ndim - 1)), first, second)
+
+
+def entries_of(values: Tensor, index: Tensor, what: str) -> Tensor:
+    """Entries (N, …) of the samples `index` (M,), which may repeat: (M, …), or (1, …) where one entry is that of all.
+
+    Raises UserError where there are more samples than entries.
+    """
+    if len(values) == 1:
+        return values
+    if len(index) and int(index.max()) >= len(values):
+        raise UserError(
+            f"there are {len(values)} {what} and at least {int(index.max()) + 1} items: one per item, or one for all, "
+            "was expected"
+        )
+    return values[index.to(values.device)]
 
 
 def sum_per_sample(x: Tensor) -> Tensor:

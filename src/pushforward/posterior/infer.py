@@ -38,6 +38,7 @@ class Question:
     def __post_init__(self) -> None:
         if self.items < 1:
             raise UserError(f"a question is of at least one measurement; got items = {self.items}")
+        self.likelihood.of_items(self.items)
 
 
 @runtime_checkable

@@ -12,10 +12,10 @@ from torch import Tensor
 from pushforward.errors import UserError
 from pushforward.inverse.likelihoods.covariance import Covariance
 from pushforward.inverse.likelihoods.likelihood import Likelihood, Measurement, normal_like
-from pushforward.inverse.operators.operator import LinearOperator, Operator
+from pushforward.inverse.operators.operator import LinearOperator, Operator, told
 from pushforward.inverse.operators.units import Affine, Units
 from pushforward.inverse.solve import squares
-from pushforward.numerics.broadcast import Scalar, expand, sum_per_sample
+from pushforward.numerics.broadcast import Scalar, entries_of, expand, sum_per_sample
 from pushforward.numerics.random import Draws
 
 
@@ -33,13 +33,19 @@ class Gaussian(Measurement):
 
     def __post_init__(self) -> None:
         sigma = self.sigma
-        values = torch.as_tensor(sigma, dtype=torch.float64)
+        try:
+            values = torch.as_tensor(sigma, dtype=torch.float64)
+        except (TypeError, ValueError, RuntimeError):
+            values = torch.full((), torch.nan)
         if values.ndim > 1 or not bool((torch.isfinite(values) & (values >= 0)).all()):
             raise UserError(
                 f"the noise of a measurement must be a number of at least 0, or one per item (B,); got sigma = {sigma}"
             )
         super().__post_init__()
-        if values.ndim and len(self.y) not in (1, len(values)):
+        if not isinstance(sigma, Tensor) or values.numel() == 1:
+            # Whatever it came as, lists and arrays too: a number for all, or a tensor of one per item.
+            object.__setattr__(self, "sigma", float(values) if values.numel() == 1 else values)
+        if values.numel() > 1 and len(self.y) not in (1, len(values)):
             raise UserError(f"sigma was given for {len(values)} items, and there are {len(self.y)} measurements")
         if self.covariance is not None and not self.covariance.diagonal:
             whole = self.y[0].numel() * (2 if self.y.is_complex() else 1)
@@ -61,6 +67,11 @@ class Gaussian(Measurement):
         return Gaussian(operator, Gaussian(operator, clean, sigma).simulate(x, draws), sigma)
 
     @property
+    def items(self) -> int | None:
+        own = super().items
+        return len(self.sigma) if own is None and isinstance(self.sigma, Tensor) and self.sigma.ndim else own
+
+    @property
     def exact(self) -> bool:
         """Whether σ = 0, for one item at least."""
         return not bool((torch.as_tensor(self.sigma) > 0).all())
@@ -69,7 +80,7 @@ class Gaussian(Measurement):
     def linear(self) -> LinearOperator:
         """The operator. Raises UserError where it is not linear, or where noise is correlated (see `whitened`)."""
         if not isinstance(self.operator, LinearOperator):
-            raise UserError(f"this method needs a linear operator, and {type(self.operator).__name__} is not linear")
+            raise UserError(f"this method needs a linear operator, and {told(self.operator)} is not linear")
         if self.covariance is not None:
             raise UserError("this method needs noise of one deviation: use the likelihood's `whitened()`")
         return self.operator
@@ -124,7 +135,7 @@ class Gaussian(Measurement):
 
     def _selected(self, index: Tensor) -> dict[str, Any]:
         sigma = self.sigma
-        sigma = sigma[index.to(sigma.device)] if isinstance(sigma, Tensor) and sigma.ndim else sigma
+        sigma = entries_of(sigma, index, "deviations") if isinstance(sigma, Tensor) and sigma.ndim else sigma
         covariance = None if self.covariance is None else self.covariance.select(index)
         return {**super()._selected(index), "sigma": sigma, "covariance": covariance}
 

@@ -13,7 +13,7 @@ from pushforward.errors import UserError
 from pushforward.inverse.operators.operator import Operator
 from pushforward.inverse.operators.units import Units
 from pushforward.inverse.solve import squares
-from pushforward.numerics.broadcast import sum_per_sample
+from pushforward.numerics.broadcast import entries_of, sum_per_sample
 from pushforward.numerics.random import Draws
 
 Simulated = Tensor | tuple["Simulated", ...]
@@ -26,6 +26,16 @@ class Likelihood(ABC):
     @abstractmethod
     def log_prob(self, x: Tensor) -> Tensor:
         """(B, …) -> (B,)."""
+
+    @property
+    def items(self) -> int | None:
+        """How many items it has measurements of; None where what is known is known of all."""
+        return None
+
+    def of_items(self, count: int) -> None:
+        """Raises UserError where it has measurements of another number of items than `count`."""
+        if self.items not in (None, count):
+            raise UserError(f"there are measurements of {self.items} items, and items = {count} was asked for")
 
     @abstractmethod
     def simulate(self, x: Tensor, draws: Draws) -> Simulated:
@@ -59,6 +69,12 @@ class Measurement(Likelihood):
     y: Tensor
 
     def __post_init__(self) -> None:
+        if not isinstance(self.operator, Operator):
+            raise UserError(
+                f"a measurement is made by an operator, and a {type(self.operator).__name__} was given: as_operator() "
+                "makes one of a callable, of matvec and rmatvec, and of A and A_adjoint"
+            )
+        object.__setattr__(self, "y", _as_items(self.y))
         if not (self.y.is_floating_point() or self.y.is_complex()):
             object.__setattr__(self, "y", self.y.double())
         if self.operator.x_shape is not None:
@@ -72,6 +88,11 @@ class Measurement(Likelihood):
                 "leave out what was not measured by composing the operator with a Mask"
             )
         object.__setattr__(self, "y", y)
+
+    @property
+    def items(self) -> int | None:
+        count = max(len(self.y), self.operator.items or 1)
+        return count if count > 1 else None
 
     def _fits(self, predicted: Tensor) -> None:
         if self.y.is_complex() != predicted.is_complex():
@@ -111,8 +132,7 @@ class Measurement(Likelihood):
 
     def _selected(self, index: Tensor) -> dict[str, Any]:
         """The fields of `select` that change."""
-        y = self.y if len(self.y) == 1 else self.y[index.to(self.y.device)]
-        return {"operator": self.operator.select(index), "y": y}
+        return {"operator": self.operator.select(index), "y": entries_of(self.y, index, "measurements")}
 
     def in_units(self, units: Units) -> Likelihood:
         return replace(self, operator=self.operator.in_units(units))
@@ -140,6 +160,19 @@ class Measurement(Likelihood):
                 "measured with"
             )
         return float(relative.max())
+
+
+def _as_items(y: Any) -> Tensor:
+    """y as a tensor (B, …). Raises UserError where it holds no numbers, no item, or no axis of items."""
+    try:
+        found = torch.as_tensor(y)
+    except (TypeError, ValueError, RuntimeError):
+        raise UserError(f"a measurement is a tensor or an array of numbers (B, …); got {type(y).__name__}") from None
+    if found.ndim == 0 or not found.numel():
+        raise UserError(
+            f"a measurement holds numbers behind an axis of items, (B, …); got the shape {tuple(found.shape)}"
+        )
+    return found
 
 
 def normal_like(y: Tensor, draws: Draws) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 from pushforward.errors import UserError
 from pushforward.inverse.likelihoods.likelihood import Likelihood, Simulated
 from pushforward.inverse.operators.units import Affine, Units
+from pushforward.numerics.broadcast import entries_of
 from pushforward.numerics.random import Draws
 
 Function = Callable[[Tensor], Tensor]
@@ -29,6 +30,10 @@ class Categorical(Likelihood):
                 f"labels are integers of at least 0, (B,) or (1,); got {self.label.dtype} of shape "
                 f"{tuple(self.label.shape)}"
             )
+
+    @property
+    def items(self) -> int | None:
+        return len(self.label) if len(self.label) > 1 else None
 
     def log_prob(self, x: Tensor) -> Tensor:
         logits = self.classifier(x)
@@ -52,8 +57,7 @@ class Categorical(Likelihood):
         return Categorical(_after(self.classifier, units), self.label)
 
     def select(self, index: Tensor) -> Categorical:
-        label = self.label if len(self.label) == 1 else self.label[index.to(self.label.device)]
-        return Categorical(self.classifier, label)
+        return Categorical(self.classifier, entries_of(self.label, index, "labels"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +69,10 @@ class Product(Likelihood):
     def __post_init__(self) -> None:
         if not self.parts:
             raise UserError("a product of likelihoods needs at least one")
+
+    @property
+    def items(self) -> int | None:
+        return next((part.items for part in self.parts if part.items is not None), None)
 
     def log_prob(self, x: Tensor) -> Tensor:
         return torch.stack([part.log_prob(x) for part in self.parts]).sum(0)

@@ -10,7 +10,7 @@ from torch import Tensor
 from pushforward.errors import UserError
 from pushforward.inverse.operators.colour import ColourMix
 from pushforward.inverse.operators.elementwise import Identity
-from pushforward.inverse.operators.operator import LinearOperator, Operator, Shape
+from pushforward.inverse.operators.operator import LinearOperator, Operator, Shape, of_as_many
 from pushforward.inverse.operators.singular import SingularSystem
 from pushforward.numerics.broadcast import Scalar, expand
 
@@ -197,9 +197,15 @@ class Scaled(LinearOperator):
     factor: Scalar
 
     def __post_init__(self) -> None:
-        values = torch.as_tensor(self.factor)
+        factor = self.factor
+        try:
+            values = torch.as_tensor(factor)
+        except (TypeError, ValueError, RuntimeError):
+            values = torch.full((), torch.nan)
         if values.ndim > 1 or values.is_complex() or not bool(torch.isfinite(values).all()):
-            raise UserError(f"an operator is multiplied by a real number, or by one per item; got {self.factor}")
+            raise UserError(f"an operator is multiplied by a real number, or by one per item; got {factor}")
+        if not isinstance(factor, float | Tensor):
+            object.__setattr__(self, "factor", values.double() if values.ndim else float(values))
 
     @property
     def items(self) -> int | None:
@@ -232,9 +238,11 @@ class Scaled(LinearOperator):
 
     def __call__(self, x: Tensor) -> Tensor:
         y = self.operator(x)
+        of_as_many(len(self.factor) if self._each else None, y)  # type: ignore[arg-type]
         return expand(self.factor, y) * y
 
     def adjoint(self, y: Tensor) -> Tensor:
+        of_as_many(len(self.factor) if self._each else None, y)  # type: ignore[arg-type]
         return self.operator.adjoint(expand(self.factor, y) * y)
 
     def measured(self, y: Tensor) -> Tensor:

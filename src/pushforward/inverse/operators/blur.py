@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pushforward.errors import UserError
-from pushforward.inverse.operators.operator import LinearOperator, Shape
+from pushforward.inverse.operators.operator import LinearOperator, Shape, of_as_many
 from pushforward.inverse.operators.singular import SingularSystem, inverse
 from pushforward.numerics.broadcast import Scalar, expand
 
@@ -22,9 +22,18 @@ def _checked_kernel(kernel: Tensor, each: bool) -> None:
         )
 
 
-def _checked_image(x: Tensor) -> None:
+def _checked_image(x: Tensor, kernel: Tensor, each: bool) -> None:
     if x.ndim < 3:
         raise UserError(f"a blur acts on images (B, …, H, W); got items of shape {tuple(x.shape[1:])}")
+    channels = kernel.shape[-3] if kernel.ndim > 2 + each else 1
+    if channels != 1 and (x.ndim != 4 or x.shape[1] != channels):
+        raise UserError(
+            f"a blur by {channels} kernels, one per channel, acts on images ({channels}, H, W); got items of shape "
+            f"{tuple(x.shape[1:])}"
+        )
+    if each and x.ndim > 4:
+        raise UserError(f"a blur by one kernel per item acts on images (B, C, H, W); got {tuple(x.shape)}")
+    of_as_many(len(kernel) if each else None, x)
 
 
 def transfer(kernel: Tensor, size: tuple[int, int], like: Tensor, each: bool) -> Tensor:
@@ -46,8 +55,6 @@ def transfer(kernel: Tensor, size: tuple[int, int], like: Tensor, each: bool) ->
 
 def _filter(x: Tensor, spectrum: Tensor) -> Tensor:
     """Multiply in the Fourier domain; real data stay real, with half of the spectrum."""
-    if spectrum.ndim > x.ndim:
-        spectrum = spectrum[:, 0]  # items (H, W) without channels
     if x.is_complex():
         return torch.fft.ifft2(torch.fft.fft2(x) * spectrum)
     half = spectrum[..., : x.shape[-1] // 2 + 1]
@@ -134,18 +141,22 @@ class Blur(LinearOperator):
         return _filter(residual, conjugate * inverse(expand(prior, residual.real) * power + shift))
 
     def spectrum(self, x: Tensor) -> Tensor:
-        """The eigenvalues of A on the grid of the images `x`: complex (1 or B, 1 or C, H, W). Kept."""
+        """The eigenvalues of A on the grid of the images `x`: complex (1 or B, 1 or C, H, W). Kept.
+
+        Where items are (H, W) there is no axis of channels.
+        """
         return self._spectra(x)[0]
 
     def _spectra(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The eigenvalues, then their conjugates and squares without what is rounding. Kept."""
-        _checked_image(x)
+        _checked_image(x, self.kernel, self.each)
         size = (x.shape[-2], x.shape[-1])
         kept: dict[object, tuple[Tensor, Tensor, Tensor]] = self.__dict__.setdefault("_kept", {})
-        key = (size, x.dtype, x.device)
+        key = (size, x.ndim == 3, x.dtype, x.device)
         if key not in kept:
             with torch.inference_mode(False), torch.no_grad():
                 whole = transfer(self.kernel.clone(), size, torch.zeros((), dtype=x.dtype, device=x.device), self.each)
+                whole = whole[:, 0] if x.ndim == 3 else whole
                 power = whole.abs().square()
                 # Frequencies that the kernel removes are told from rounding by their share of the strongest.
                 strongest = power.flatten(1).amax(1).reshape(-1, *[1] * (power.ndim - 1))
@@ -154,8 +165,7 @@ class Blur(LinearOperator):
         return kept[key]
 
     def _svd(self, shape: Shape) -> SingularSystem:
-        s = self.spectrum(torch.zeros(1, *shape, dtype=torch.float64)).abs()
-        s = s if len(shape) > 2 else s[:, 0]
+        s = self.spectrum(torch.zeros(self.items or 1, *shape, dtype=torch.float64)).abs()
         return SingularSystem(_Phases(self), s.expand(len(s), *shape), Hartley())
 
 
@@ -192,10 +202,11 @@ class ZeroBlur(LinearOperator):
 
     def _filtered(self, x: Tensor, conjugate: bool) -> Tensor:
         """By a periodic filter on a grid with room for the kernel's reach."""
-        _checked_image(x)
+        _checked_image(x, self.kernel, self.each)
         height, width = x.shape[-2:]
         size = (height + self.kernel.shape[-2], width + self.kernel.shape[-1])
         spectrum = transfer(self.kernel, size, x, self.each)
+        spectrum = spectrum[:, 0] if x.ndim == 3 else spectrum
         padded = torch.nn.functional.pad(x, (0, size[1] - width, 0, size[0] - height))
         return _filter(padded, spectrum.conj() if conjugate else spectrum)[..., :height, :width]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from pushforward.errors import UserError
 from pushforward.inverse.operators.elementwise import Identity, Mask
 from pushforward.inverse.operators.fourier import Fourier, complex_items
-from pushforward.inverse.operators.operator import LinearOperator, Shape
+from pushforward.inverse.operators.operator import LinearOperator, Shape, of_as_many
 from pushforward.inverse.operators.singular import SingularSystem
 
 
@@ -52,6 +52,7 @@ class Coils(LinearOperator):
         complex_items(x, "a set of coils")
         if tuple(x.shape[1:]) != self.x_shape:
             raise UserError(f"these coils see items of shape {self.x_shape}, and {tuple(x.shape[1:])} was given")
+        of_as_many(self.items, x)
         return x * self.maps.to(x.device, x.dtype)
 
     def adjoint(self, y: Tensor) -> Tensor:
@@ -60,6 +61,7 @@ class Coils(LinearOperator):
                 f"{self.maps.shape[-3]} coils measure items of shape {tuple(self.maps.shape[-3:])}, and "
                 f"{tuple(y.shape[1:])} was given"
             )
+        of_as_many(self.items, y)
         return (y * self.maps.to(y.device, y.dtype).conj()).sum(1, keepdim=True)
 
     def _svd(self, shape: Shape) -> SingularSystem:

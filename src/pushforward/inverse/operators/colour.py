@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pushforward.errors import UserError
-from pushforward.inverse.operators.operator import LinearOperator, Shape
+from pushforward.inverse.operators.operator import LinearOperator, Shape, of_as_many
 from pushforward.inverse.operators.singular import SingularSystem
 
 
@@ -45,6 +45,7 @@ class ColourMix(LinearOperator):
                 f"a mix of {mix.shape[-1]} channels takes items ({mix.shape[-1]}, H, W), and {tuple(x.shape[1:])} was "
                 "given"
             )
+        of_as_many(len(mix) if mix.ndim == 3 else None, x)
         return (mix.to(x.device, x.dtype) @ x.flatten(2)).unflatten(2, x.shape[2:])
 
     def _svd(self, shape: Shape) -> SingularSystem:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pushforward.errors import UserError
-from pushforward.inverse.operators.operator import LinearOperator, Shape
+from pushforward.inverse.operators.operator import LinearOperator, Shape, of_as_many
 from pushforward.inverse.operators.singular import SingularSystem
 
 
@@ -83,10 +83,11 @@ class Matrix(LinearOperator):
             raise UserError(f"this matrix takes items of shape {expected}, and {tuple(x.shape[1:])} was given")
         if matrix.is_complex() and not x.is_complex():
             raise UserError("a complex matrix acts on complex items, and real ones were given: put RealAsComplex first")
+        of_as_many(self.items, x)
         matrix = matrix.to(x.device, x.dtype)
         flat = x.flatten(1)
         y = flat @ matrix.T if matrix.ndim == 2 else (matrix @ flat[..., None])[..., 0]
-        return y.reshape(len(x), *result)
+        return y.reshape(len(y), *result)
 
     def _svd(self, shape: Shape) -> SingularSystem:
         precise = self.matrix.to(torch.complex128 if self.matrix.is_complex() else torch.float64)
@@ -127,9 +128,11 @@ class Separable(LinearOperator):
         return self.rows.ndim == 2
 
     def __call__(self, x: Tensor) -> Tensor:
+        of_as_many(self.items, x)
         return self._times(self.rows, x, self.columns)
 
     def adjoint(self, y: Tensor) -> Tensor:
+        of_as_many(self.items, y)
         return self._times(self.rows.mT, y, self.columns.mT)
 
     @staticmethod

@@ -46,7 +46,9 @@ class Function(LinearOperator):
 
     def _back(self, y: Tensor) -> Tensor:
         if self.backward is not None:
-            return self.backward(y)
+            x = self.backward(y)
+            # Of real items the inner product is Re⟨·, ·⟩, so that the adjoint is the real part of A^H y.
+            return x.real.contiguous() if x.is_complex() and not self.complex_items else x
         dtype = _paired(torch.empty((), dtype=y.dtype).real.dtype, self.complex_items)
         with torch.inference_mode(False), torch.enable_grad():
             state = torch.zeros(len(y), *self.shape, dtype=dtype, device=y.device, requires_grad=True)
@@ -78,7 +80,7 @@ class _Arrays:
     shape: Shape
 
     def __call__(self, x: Tensor) -> Tensor:
-        rows = [np.asarray(self.times(row)) for row in x.detach().cpu().reshape(len(x), -1).numpy()]
+        rows = [np.asarray(self.times(row)) for row in x.detach().cpu().resolve_conj().reshape(len(x), -1).numpy()]
         y = torch.from_numpy(np.stack(rows)).reshape(len(x), *self.shape)
         return y.to(x.device, _paired(torch.empty((), dtype=x.dtype).real.dtype, y.is_complex()))
 

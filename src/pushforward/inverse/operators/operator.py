@@ -13,7 +13,7 @@ from torch import Tensor
 from pushforward.errors import UserError
 from pushforward.inverse.operators.singular import SingularSystem
 from pushforward.inverse.solve import cgls, conjugate_gradients, largest_singular_value
-from pushforward.numerics.broadcast import Scalar, expand
+from pushforward.numerics.broadcast import Scalar, entries_of, expand
 
 if TYPE_CHECKING:
     from pushforward.inverse.operators.units import Units
@@ -107,8 +107,11 @@ class Operator(ABC):
         return tuple(shape) if own is None and shape is not None else own or ()
 
     def select(self, index: Tensor) -> Self:
-        """The operator of the items `index` (M,), which may repeat: parameters that are shared stay as they are."""
-        return self._rebuilt(lambda tensor: tensor[index.to(tensor.device)], self.per_item, index)
+        """The operator of the items `index` (M,), which may repeat: parameters that are shared stay as they are.
+
+        Raises UserError where there are parameters for fewer items.
+        """
+        return self._rebuilt(lambda tensor: entries_of(tensor, index, "operators' parameters"), self.per_item, index)
 
     def to(self, device: torch.device | str) -> Self:
         """The operator with its tensors on a device."""
@@ -269,6 +272,24 @@ class LinearOperator(Operator):
                     kept[key] = tuple(self.adjoint(torch.zeros_like(y)).shape[1:])
             shape = kept[key]
         return self.svd(shape)
+
+
+def of_as_many(items: int | None, x: Tensor) -> None:
+    """Raises UserError where an operator has parameters for `items` items, and the batch x holds another number."""
+    if items is not None and items != len(x) and 1 not in (items, len(x)):
+        raise UserError(f"this operator has parameters for {items} items, and {len(x)} were given: one for each")
+
+
+def told(operator: Operator) -> str:
+    """What an operator is, as its user made it: without the factors and units that were put around it."""
+    parts = [getattr(operator, name, None) for name in ("outer", "inner", "operator")]
+    held = [part for part in parts if isinstance(part, Operator)]
+    name = type(operator).__name__
+    if not held:
+        return name
+    names = [found for found in map(told, held) if found not in ("Affine", "Identity")]
+    within = " @ ".join(names) or "Identity"
+    return within if name in ("Scaled", "Product", "Composed") else f"{name}({within})"
 
 
 def _fields(operator: Operator) -> tuple[Any, ...]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pushforward.errors import UserError
+from pushforward.inverse.operators.fourier import real_items
 from pushforward.inverse.operators.operator import LinearOperator, Operator, Shape
 
 
@@ -81,6 +82,7 @@ class Clip(Operator):
             )
 
     def __call__(self, x: Tensor) -> Tensor:
+        real_items(x, "a sensor that saturates")
         return (self.gain * x).clamp(self.low, self.high)
 
     def pseudo_inverse(self, y: Tensor, near: Tensor | None = None) -> Tensor:
@@ -129,6 +131,7 @@ class Quantise(Operator):
             )
 
     def __call__(self, x: Tensor) -> Tensor:
+        real_items(x, "quantisation")
         step = (self.high - self.low) / (self.levels - 1)
         place = ((x - self.low) / step).clamp(0, self.levels - 1)
         return self.low + step * rounded(place, self.straight_through)

@@ -12,6 +12,7 @@ from pushforward.errors import UserError
 from pushforward.inverse.operators.elementwise import Diagonal
 from pushforward.inverse.operators.operator import LinearOperator, Shape
 from pushforward.inverse.operators.singular import SingularSystem, inverse
+from pushforward.numerics.broadcast import entries_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +130,8 @@ class Each(LinearOperator):
         return len(self._order)
 
     def select(self, index: Tensor) -> Each:
-        return Each(self.parts, torch.as_tensor(self._order)[index.cpu()])
+        order = entries_of(torch.as_tensor(self._order), index.cpu(), "operators")
+        return Each(self.parts, order.expand(len(index)))
 
     def __call__(self, x: Tensor) -> Tensor:
         self._fits(x)

@@ -8,7 +8,7 @@ from torch import Tensor
 from pushforward.errors import UserError
 from pushforward.inverse.likelihoods.gaussian import Gaussian
 from pushforward.inverse.likelihoods.likelihood import Likelihood, normal_like
-from pushforward.inverse.operators.operator import LinearOperator, Shape
+from pushforward.inverse.operators.operator import LinearOperator, Shape, told
 from pushforward.inverse.solve import noise_like, squares
 from pushforward.numerics.broadcast import Scalar, expand
 from pushforward.numerics.random import Draws
@@ -33,7 +33,7 @@ def as_linear(likelihood: Likelihood, rule: str) -> Gaussian:
     gaussian = as_gaussian(likelihood, rule)
     if not is_linear(gaussian):
         raise UserError(
-            f"{rule} needs a linear operator, and {type(gaussian.operator).__name__} is not linear: PiGDM() and "
+            f"{rule} needs a linear operator, and {told(gaussian.operator)} is not linear: PiGDM() and "
             "Proximal() take any"
         )
     return gaussian
@@ -82,7 +82,7 @@ def inverse_noise(likelihood: Gaussian) -> Scalar:
     if "inverse noise" not in kept:
         y, operator = likelihood.y, likelihood.operator
         sigma = torch.as_tensor(likelihood.sigma, device=y.device)
-        y = y.expand(operator.items or (len(sigma) if sigma.ndim else len(y)), *y.shape[1:])
+        y = y.expand(max(len(y), operator.items or 1, len(sigma) if sigma.ndim else 1), *y.shape[1:])
         # The same for all items, so that none depends on its place in the batch.
         noise = normal_like(y[:1], Draws.of(0, [0], "inverse noise", y.device)).expand_as(y)
         plain = operator.pseudo_inverse(y)

@@ -11,7 +11,7 @@ from torch import Tensor
 from pushforward.errors import UserError
 from pushforward.inverse.likelihoods.gaussian import Gaussian
 from pushforward.inverse.likelihoods.likelihood import Likelihood, normal_like
-from pushforward.inverse.operators.operator import LinearOperator, Shape
+from pushforward.inverse.operators.operator import LinearOperator, Shape, told
 from pushforward.inverse.operators.singular import SingularSystem, inverse
 from pushforward.inverse.solve import cgls
 from pushforward.numerics.broadcast import Scalar, expand
@@ -97,7 +97,7 @@ class Measured:
         system = self.operator.svd(self.shape)
         if system is None:
             raise UserError(
-                f"{method} needs the singular system of the operator, and {type(self.operator).__name__} has none: "
+                f"{method} needs the singular system of the operator, and {told(self.operator)} has none: "
                 "make a small one dense by Matrix.of(operator, shape), or choose a method that solves linear systems, "
                 "such as ProjectedScore"
             )
