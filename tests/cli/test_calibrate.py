@@ -39,7 +39,7 @@ def test_a_calibration_is_measured_and_written(command, refused, run, operator, 
     assert told.code == 0, told.err
     values = json.loads((tmp_path / "out" / "calibration.json").read_text())
     assert values["held"] == told.json["held"] and values["items"] == 40
-    assert set(values["drawn"]) == {"calibrated", "ranks", "coverage", "residuals"}
+    assert set(values["drawn"]) == {"calibrated", "ranks", "coverage", "residuals", "stein"}
     # A network of three steps knows nothing of digits: its intervals miss, and the scale repairs that.
     assert not values["true"]["calibrated"]
     assert 0.8 < values["held"] <= 1

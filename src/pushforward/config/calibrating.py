@@ -14,13 +14,24 @@ from pushforward.config.operator_schema import MeasurementConfig, NoiseSection
 from pushforward.config.operators import build_likelihood, build_operator, simulated
 from pushforward.config.rows import rows_of
 from pushforward.config.run import Run
+from pushforward.denoisers import Denoiser
 from pushforward.errors import UserError
 from pushforward.inverse import Likelihood, LinearOperator
 from pushforward.inverse.likelihoods.likelihood import Measurement
 from pushforward.inverse.operators.units import Affine
 from pushforward.models.generator import Label
 from pushforward.numerics.random import Draws
-from pushforward.posterior import Calibration, Posterior, Question, infer, on_items, prior_draws, scaled
+from pushforward.posterior import (
+    Calibration,
+    Posterior,
+    Question,
+    Stein,
+    infer,
+    on_items,
+    prior_draws,
+    scaled,
+    stein_test,
+)
 from pushforward.samplers.step import Observer
 
 LEAST = 40
@@ -63,7 +74,7 @@ def calibrate(
     truth = rows_of(run, source, items).x.to(device)
     if len(truth) < LEAST:
         raise UserError(f"{source} holds {len(truth)} items; calibration needs at least {LEAST} whose truth is known")
-    answers: list[tuple[Posterior, Tensor, Tensor | None]] = []
+    answers: list[tuple[Posterior, Tensor, Tensor | None, Stein | None]] = []
     began = time.perf_counter()
     keys = Draws.of(seed, range(items), "calibrate", device)
     drawn = prior_draws(denoiser, form.shape, keys, TRUTHS, at_once=batch_size)
@@ -83,7 +94,8 @@ def calibrate(
             at_once=batch_size,
             observe=_half(progress, part),
         )
-        answers.append((answer.resampled(), x, sigma))
+        stein = None if law else _stein(answer, denoiser, own, batch_size)
+        answers.append((answer.resampled(), x, sigma, stein))
     scale, held, plain = scaled(*answers[1][:2])
     return Calibration(
         method,
@@ -114,6 +126,14 @@ def measured_in_units(
     true = config.noise if sigma is None else NoiseSection(sigma=tuple(sigma.tolist()))
     found: Measurement = build_likelihood(config.noise, operator, simulated(true, operator, values, keys))
     return found.in_units(run.format)
+
+
+def _stein(answer: Posterior, denoiser: Denoiser, keys: Draws, at_once: int) -> Stein | None:
+    """The test by the model's scores; None where its measurement, or its noise, is none that it is made for."""
+    try:
+        return stein_test(answer, denoiser, keys.at("stein"), at_once)
+    except UserError:
+        return None
 
 
 def _half(progress: Progress | None, part: int) -> Observer | None:

@@ -12,6 +12,7 @@ from pushforward.posterior.answer import Posterior
 from pushforward.posterior.checks import LabelFree, label_free
 from pushforward.posterior.coverage import ConformalScale, Curve, coverage
 from pushforward.posterior.ranks import Ranks, ranks_of
+from pushforward.posterior.stein import Stein
 
 _NORMAL = 1.645
 """Deviations to either side of the mean that hold 90 % of a normal law."""
@@ -25,6 +26,8 @@ class OnItems:
     curve: Curve
     residuals: LabelFree | None
     """Of one draw per item; None where noise is not Gaussian."""
+    stein: Stein | None = None
+    """Of all draws, by the model's scores; None where noise is not Gaussian or the operator not linear."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,11 +51,11 @@ class Calibration:
     seconds: float
 
 
-def on_items(answer: Posterior, x: Tensor, sigma: Tensor | None = None) -> OnItems:
+def on_items(answer: Posterior, x: Tensor, sigma: Tensor | None = None, stein: Stein | None = None) -> OnItems:
     """What there is to find of an answer whose truths x (B, …), and noise levels (B,) if drawn, are known."""
     likelihood = answer.likelihood
     residuals = label_free(answer) if isinstance(likelihood, Gaussian) and not likelihood.exact else None
-    return OnItems(ranks_of(answer, x, sigma=sigma), coverage(answer, x), residuals)
+    return OnItems(ranks_of(answer, x, sigma=sigma), coverage(answer, x), residuals, stein)
 
 
 def scaled(answer: Posterior, x: Tensor, level: float = 0.9) -> tuple[ConformalScale, float, float]:
