@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -44,12 +45,50 @@ def test_one_command_trains_both_stages_and_all_others_work_on_them(images, comm
     assert command("sample", run, "-n", 2, "--sampler", "analytic-ddim", "--steps", 4, "-o", out).code == 0
     assert "first stage 4 channels under KL" in command("info", run).out
     assert "no likelihood" in refused("likelihood", run, "-n", 4)
-    assert "denoises their latents" in refused("tune", run, "--evaluations", 5)
+    assert "denoises their latents" in refused("bound", run, "-n", 4)
+    assert "denoises their latents" in refused("sample", run, "-n", 2, "--clip", "-o", out)
+    at = ("sample", run, "-n", 2, "--label", "2", "--guidance", 4, "--steps", 4, "-o", out)
+    images = [np.load(out)["x"] for part in (("0.1,0.2",), ("0.01,60",)) if command(*at, "--guidance-interval", *part)]
+    assert not np.array_equal(*images)
     encoded = command("encode", run, "-n", 5, "-o", tmp_path / "z.npz", "--json")
     assert encoded.code == 0 and encoded.json["shape"] == [5, 4, 4, 4], encoded.err
     page = command("report", run, "-n", 20)
     assert page.code == 0, page.err
     assert "Real beside generated" in (run / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_sampler_is_tuned_to_the_model_of_latents_and_its_restorations_are_calibrated(
+    images, command, tmp_path, monkeypatch
+):
+    from pushforward import api
+    from pushforward.config import calibrating, tuning
+    from pushforward.samplers.tuned import OwnGrid, Tuned
+    from pushforward.samplers.tuning import Effort
+
+    real, chosen = tuning.fit, Tuned(0.5, 80.0, (2.0, 0.2), (1.0, 1.0, 1.0), ((0.5,), (0.5, 0.2)))
+    effort = Effort(starts=16, batch=8, steps=2, reference=4, validation=8, held_out=8)
+    seen = []
+
+    def fit(denoiser, *args, **options):
+        seen.append(options["shape"])
+        found = real(denoiser, *args, **{**options, "effort": effort})
+        return replace(found, sampler=found.sampler or chosen)  # judged helpful: the network is of three steps
+
+    monkeypatch.setattr(tuning, "fit", fit)
+    run, operator = tmp_path / "run", tmp_path / "op.toml"
+    assert command("train", images, *latent(*KL), "--out", run).code == 0
+    tuned = command("tune", run, "--evaluations", 2, "--json", "--device", "cpu")
+    assert tuned.code == 0 and tuned.json["helps"] and seen == [(4, 4, 4)], tuned.err
+    assert isinstance(api.load(run, device="cpu").sampled("a test").usual_sampler(2).grid, OwnGrid)
+    drawn = command("sample", run, "--steps", 2, "-n", 2, "-o", tmp_path / "s.npz", "--json")
+    assert drawn.code == 0 and drawn.json["tuned"], drawn.err
+
+    monkeypatch.setattr(calibrating, "LEAST", 8)
+    operator.write_text('operator = { kind = "mask", hidden = [2, 2, 4, 4] }\nnoise = { sigma = 0.5 }\n')
+    asked = ("calibrate", run, "--operator", operator, "--data", "train", "-n", 8, "--samples", 19, "--evaluations", 3)
+    found = command(*asked, "--json")
+    assert found.code == 0 and found.json["items"] == 8, found.err
+    assert set(found.json["drawn"]["coverage"]) == set(found.json["true"]["coverage"])
 
 
 def test_restoration_goes_through_the_decoder_and_tells_what_it_cannot_give(images, command, tmp_path):

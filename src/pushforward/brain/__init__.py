@@ -8,7 +8,7 @@ exact posterior given what ridge says.
 from pushforward.brain.components import Components
 from pushforward.brain.controls import permuted, permuted_ridge, retrieved, training_mean
 from pushforward.brain.decode import Decoded, Learned, Settings, Study, decode, learn, study
-from pushforward.brain.decoder import Decoder, fit_decoder, one_hot
+from pushforward.brain.decoder import Decoder, Told, fit_decoder, one_hot
 from pushforward.brain.measured import GaussianLaw, Measured, gaussian_posterior
 from pushforward.brain.noised import denoise_from, noised_levels
 from pushforward.brain.prior import FirstStage, Prior, Whole, check_stimuli
@@ -37,6 +37,7 @@ __all__ = [
     "Settings",
     "Study",
     "Task",
+    "Told",
     "Trials",
     "Way",
     "Whole",

@@ -37,9 +37,7 @@ def permuted(trials: Trials, seed: int = 0) -> Trials:
     Whole pictures are exchanged, so that repeats still agree with one another.
     """
     first, order = _exchanged(trials.groups, seed, 0)
-    stimuli = trials.stimuli[first][order]
-    labels = None if trials.labels is None else trials.labels[first][order]
-    return replace(trials, stimuli=stimuli, labels=labels, what=f"{trials.what}, permuted")
+    return replace(trials, what=f"{trials.what}, permuted", **trials.shown(first[order]))
 
 
 def permuted_ridge(

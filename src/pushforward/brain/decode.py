@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -65,19 +65,22 @@ class Learned:
     def task(self, prior: Prior, voxels: np.ndarray) -> Task:
         """What it says of these responses."""
         said = self.decoder.components_of(voxels)
-        return Task(prior, self.decoder, said, self.decoder.classes(voxels), self.guidance, self.at_once)
+        classes, told = self.decoder.classes(voxels), self.decoder.conditions(voxels)
+        return Task(prior, self.decoder, said, classes, self.guidance, self.at_once, told)
 
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
     """Pictures of the test trials, real numbers in the user's units, channels first.
 
-    `samples` (S, n, …), their `mean` and `deviation` (n, …), `ridge` (n, …) what ridge alone says; `classes` (n,).
+    `samples` (S, n, …), their `mean` and `deviation` (n, …), `ridge` (n, …) what ridge alone says; `classes` (n,) and
+    `told` (n, …) the decoded conditions.
     """
 
     samples: np.ndarray
     ridge: np.ndarray
     classes: np.ndarray | None
+    told: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def mean(self) -> np.ndarray:
@@ -122,7 +125,12 @@ def learn(
         penalties=settings.penalties,
         progress=note,
     )
-    guidance = settings.guidance if decoder.condition is not None else 1.0
+    guidance = settings.guidance
+    if guidance != 1.0 and not decoder.conditional:
+        raise UserError(
+            f"guidance {guidance:g} needs a condition that is decoded, and there is none: give the trials labels or "
+            "conditions that the prior was trained with, or leave guidance out"
+        )
     if settings.exact:
         evaluations = settings.evaluations or Exact().evaluations
         return Learned(decoder, Exact(evaluations), None, guidance, settings.at_once)
@@ -152,7 +160,8 @@ def decode(prior: Prior, learned: Learned, voxels: np.ndarray, settings: Setting
     values = prior.values(drawn.flatten(0, 1))
     ridge = prior.values(learned.decoder.components.decode(task.said))
     classes = None if task.classes is None else task.classes.numpy()
-    return Decoded(values.reshape(*drawn.shape[:2], *values.shape[1:]), ridge, classes)
+    told = {name: value.numpy() for name, value in task.told.items()}
+    return Decoded(values.reshape(*drawn.shape[:2], *values.shape[1:]), ridge, classes, told)
 
 
 def study(

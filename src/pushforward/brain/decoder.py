@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -18,11 +18,31 @@ from pushforward.errors import UserError
 
 
 @dataclass(frozen=True, eq=False)
+class Told:
+    """From the voxels of a condition's regions to a real condition of the prior, of `shape`."""
+
+    ridge: Ridge
+    shape: tuple[int, ...]
+
+    def __call__(self, voxels: np.ndarray) -> Tensor:
+        """Of trials (m, p) of those voxels: float32 (m, *shape)."""
+        return self._shaped(self.ridge(voxels))
+
+    @property
+    def held_out(self) -> Tensor:
+        """Of the training trials, each by a map that did not see its stimulus."""
+        return self._shaped(self.ridge.held_out)
+
+    def _shaped(self, values: np.ndarray) -> Tensor:
+        return torch.from_numpy(values).float().reshape(len(values), *self.shape)
+
+
+@dataclass(frozen=True, eq=False)
 class Decoder:
-    """From voxels to the components of the latent, and to the class where the prior takes one.
+    """From voxels to the components of the latent, and to the class and other conditions where the prior takes some.
 
     `for_latent` and `for_condition` mark the voxels that each map sees; `truth` (n, k) are the components of the
-    training stimuli, beside which `latent.held_out` stands; `labels` (n,) the classes that they show.
+    training stimuli, beside which `latent.held_out` stands; `told` are maps to real conditions, by name.
     """
 
     components: Components
@@ -32,6 +52,12 @@ class Decoder:
     truth: np.ndarray
     condition: Ridge | None = None
     for_condition: np.ndarray | None = None
+    told: Mapping[str, Told] = field(default_factory=dict)
+
+    @property
+    def conditional(self) -> bool:
+        """Whether anything beside the latent is decoded."""
+        return self.condition is not None or bool(self.told)
 
     def components_of(self, voxels: np.ndarray) -> np.ndarray:
         """What ridge says of the components: (m, k)."""
@@ -51,6 +77,14 @@ class Decoder:
         """The same of the training trials, each by a map that did not see its stimulus."""
         return None if self.condition is None else torch.from_numpy(self.condition.held_out.argmax(1))
 
+    def conditions(self, voxels: np.ndarray) -> dict[str, Tensor]:
+        """The real conditions of each trial by name, (m, …) each."""
+        return {name: told(voxels[:, self.for_condition]) for name, told in self.told.items()}
+
+    def held_out_conditions(self) -> dict[str, Tensor]:
+        """The same of the training trials, each by a map that did not see its stimulus."""
+        return {name: told.held_out for name, told in self.told.items()}
+
 
 def fit_decoder(
     prior: Prior,
@@ -62,10 +96,10 @@ def fit_decoder(
     penalties: tuple[float, ...] = PENALTIES,
     progress: Callable[[str], None] | None = None,
 ) -> Decoder:
-    """Fit both maps on training trials alone; the condition is the class of the stimulus, where trials have one.
+    """Fit all maps on training trials alone: to the latent, and to what trials say of the stimulus and the prior takes.
 
     Voxels are standardised, penalties chosen and errors measured by leaving stimuli out (`fit_ridge`). Raises
-    UserError for stimuli that are not of the prior's form, and for labels that it does not know.
+    UserError for stimuli that are not of the prior's form, and for labels and conditions that it does not know.
     """
     every = np.ones(trials.voxels.shape[1], dtype=bool)
     for_latent = every if for_latent is None else for_latent
@@ -76,6 +110,19 @@ def fit_decoder(
         progress(f"ridge from {int(for_latent.sum())} voxels to {len(components)} components of the latent")
     latent = fit_ridge(trials.voxels[:, for_latent], truth, groups, penalties=penalties)
     decoder = Decoder(components, latent, Measured.of(latent.held_out, truth), for_latent, truth)
+    decoder = replace(decoder, for_condition=for_condition) if trials.conditions else decoder
+    told = {}
+    for name, values in trials.conditions.items():
+        prior.check_told(name, values)
+        if progress:
+            progress(
+                f"ridge from {int(for_condition.sum())} voxels to the {name} of the stimulus, {values[0].size} numbers"
+            )
+        flat = values.reshape(len(values), -1)
+        told[name] = Told(
+            fit_ridge(trials.voxels[:, for_condition], flat, groups, penalties=penalties), values.shape[1:]
+        )
+    decoder = replace(decoder, told=told)
     if trials.labels is None or not prior.classes:
         return decoder
     if progress:

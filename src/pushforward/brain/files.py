@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -41,8 +41,9 @@ class Reading:
 
     `names` replaces the name of an array: {"stimuli_train": "pictures"}. `columns` says that flat pictures are written
     column by column, as MATLAB does, with sides `side` (H, W). `classes` are the prior's: stored labels are looked up
-    in them, under the names that `renamed` gives, {"1": "six"}. `test` is the share of stimuli to hold out where a file
-    has no split. `mask` and `stimuli` are for volumes.
+    in them, under the names that `renamed` gives, {"1": "six"}. `told` are the prior's other conditions: what arrays of
+    their names hold of each stimulus is read too (`vector_train`, `vector_test`, or `vector`). `test` is the share of
+    stimuli to hold out where a file has no split. `mask` and `stimuli` are for volumes.
     """
 
     names: Mapping[str, str] | None = None
@@ -50,6 +51,7 @@ class Reading:
     side: tuple[int, int] | None = None
     classes: Sequence[str] | None = None
     renamed: Mapping[str, str] | None = None
+    told: Sequence[str] = ()
     test: float = 0.1
     seed: int = 0
     mask: Path | None = None
@@ -102,19 +104,18 @@ def _arrays(path: Path, reading: Reading, limit: int) -> dict[str, np.ndarray]:
 def _split(path: Path, arrays: Mapping[str, np.ndarray], reading: Reading) -> tuple[Trials, Trials]:
     """Training and test trials: as the file names them, by its array `test`, or by holding stimuli out."""
     what = (f"the training trials of {path.name}", f"the test trials of {path.name}")
-    train, test = (_first(arrays, names["voxels"]) for names in (_TRAIN, _TEST))
-    if train is not None and test is not None:
-        halves = zip((_TRAIN, _TEST), what, strict=True)
-        return tuple(_trials(path, arrays, names, said, reading) for names, said in halves)  # type: ignore[return-value]
+    if all(_first(arrays, names["voxels"]) is not None for names in (_TRAIN, _TEST)):
+        return (
+            _trials(path, arrays, _TRAIN, what[0], reading, "train"),
+            _trials(path, arrays, _TEST, what[1], reading, "test"),
+        )
     whole = _trials(path, arrays, _ALL, path.name, reading)
     marked = _first(arrays, _TESTED)
     held = _held_out(whole, reading) if marked is None else np.asarray(marked).reshape(-1).astype(bool)
     if len(held) != len(whole) or held.all() or not held.any():
         raise UserError(f"{path}: the array 'test' marks some, not all, of the {len(whole)} trials; got {held.sum()}")
-    parts = (whole.take(np.flatnonzero(~held)), whole.take(np.flatnonzero(held)))
-    return Trials(parts[0].voxels, parts[0].stimuli, parts[0].labels, what[0]), Trials(
-        parts[1].voxels, parts[1].stimuli, parts[1].labels, what[1]
-    )
+    train, test = (whole.take(np.flatnonzero(rows)) for rows in (~held, held))
+    return replace(train, what=what[0]), replace(test, what=what[1])
 
 
 def _held_out(trials: Trials, reading: Reading) -> np.ndarray:
@@ -128,20 +129,28 @@ def _held_out(trials: Trials, reading: Reading) -> np.ndarray:
 
 
 def _trials(
-    path: Path, arrays: Mapping[str, np.ndarray], names: Mapping[str, Sequence[str]], what: str, reading: Reading
+    path: Path,
+    arrays: Mapping[str, np.ndarray],
+    names: Mapping[str, Sequence[str]],
+    what: str,
+    reading: Reading,
+    part: str = "",
 ) -> Trials:
-    voxels, stimuli = (_first(arrays, names[part]) for part in ("voxels", "stimuli"))
-    for part, found in (("voxels", voxels), ("stimuli", stimuli)):
+    voxels, stimuli = (_first(arrays, names[kind]) for kind in ("voxels", "stimuli"))
+    for kind, found in (("voxels", voxels), ("stimuli", stimuli)):
         if found is None:
             held = ", ".join(f"{name} {array.shape}" for name, array in arrays.items()) or "nothing"
             raise UserError(
-                f"{path} has no {part} under a name that is known ({', '.join(names[part])}); it holds {held}: say "
-                f"which by --name {names[part][0]}=NAME"
+                f"{path} has no {kind} under a name that is known ({', '.join(names[kind])}); it holds {held}: say "
+                f"which by --name {names[kind][0]}=NAME"
             )
     assert voxels is not None
     assert stimuli is not None
     labels = _first(arrays, names["labels"])
-    return Trials(voxels, pictures(stimuli, reading), None if labels is None else _classes(labels, reading, what), what)
+    known = None if labels is None else _classes(labels, reading, what)
+    told = {name: _first(arrays, (f"{name}_{part}", f"{part}_{name}") if part else (name,)) for name in reading.told}
+    conditions = {name: values for name, values in told.items() if values is not None}
+    return Trials(voxels, pictures(stimuli, reading), known, what, conditions)
 
 
 def pictures(stimuli: np.ndarray, reading: Reading) -> np.ndarray:

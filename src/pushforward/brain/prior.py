@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -55,9 +56,11 @@ class Prior:
         inner = getattr(generator, "inner", None)  # a model of latents holds the denoiser that it draws them with
         whole: Any = generator.model
         whole.eval()
-        if isinstance(inner, DiffusionGenerator):
-            return Prior(inner, stage or whole)
-        return Prior(as_denoising(generator, "decoding brain activity"), stage or Whole())
+        latent = isinstance(inner, DiffusionGenerator)
+        found = inner if isinstance(inner, DiffusionGenerator) else as_denoising(generator, "decoding brain activity")
+        if found.conditions:
+            raise UserError("what the prior is told is decoded from the voxels: leave `given` out")
+        return Prior(found, stage or (whole if latent else Whole()))
 
     @property
     def form(self) -> Format:
@@ -71,6 +74,27 @@ class Prior:
     def classes(self) -> int:
         """How many classes it can be told, 0 for none."""
         return self.generator.model.num_classes
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """The conditions beside the class that it can be told."""
+        return self.generator.tells
+
+    def check_told(self, name: str, values: np.ndarray) -> None:
+        """Whether trials (n, …) of a condition are what the prior is told. Raises UserError where they are not."""
+        if name not in self.told:
+            known = ", ".join(self.told) or "none beside the class"
+            raise UserError(f"the trials have the condition {name!r}, and the prior was trained with: {known}")
+        shape = self.generator.model.shape
+        one = {name: torch.as_tensor(values[:1], dtype=torch.float32, device=self.device)}
+        try:
+            with torch.no_grad():
+                denoiser = self.generator.conditioned(None, 1.0, one)
+                denoiser(torch.zeros(1, *shape, device=self.device), denoiser.path.t_max)
+        except (UserError, RuntimeError) as error:
+            raise UserError(
+                f"the prior cannot be told {name} of shape {values.shape[1:]} ({str(error).splitlines()[0][:120]})"
+            ) from None
 
     @torch.no_grad()
     def latents(self, items: np.ndarray, at_once: int = 256) -> Tensor:
@@ -88,9 +112,15 @@ class Prior:
         """The user's own items as `values` gives them: (n, *shape)."""
         return Affine.of(self.form)(self.form.encode(items).double()).numpy()
 
-    def given(self, labels: Tensor | None, guidance: float) -> Denoiser:
-        """The denoiser, told of classes (B,) where there are some."""
-        return self.generator.conditioned(labels, guidance if labels is not None else 1.0)
+    def given(
+        self,
+        labels: Tensor | None,
+        guidance: float,
+        told: Mapping[str, Tensor] | None = None,
+        items: int | None = None,
+    ) -> Denoiser:
+        """The denoiser of so many items, told of classes (B,) and of conditions (B, …) where there are some."""
+        return self.generator.conditioned(labels, guidance, told or {}, items=items)
 
 
 def check_stimuli(stimuli: np.ndarray, form: Format, what: str) -> np.ndarray:

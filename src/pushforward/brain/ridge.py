@@ -20,6 +20,8 @@ from pushforward.errors import UserError
 PENALTIES = tuple(float(value) for value in np.logspace(-4, 4, 25))
 """In units of the mean eigenvalue of XXᵀ."""
 FOLDS = 10
+_MOST = 1 << 26
+"""Held-out predictions that are kept at once, over penalties, trials and targets."""
 
 
 class Standard(NamedTuple):
@@ -54,6 +56,15 @@ class Ridge:
     held_out: np.ndarray
     explained: np.ndarray
 
+    @staticmethod
+    def beside(maps: Sequence[Ridge]) -> Ridge:
+        """One map to the targets of several that were fitted on the same voxels."""
+        parts = [
+            np.concatenate([getattr(one, name) for one in maps], -1)
+            for name in ("weights", "offset", "penalties", "held_out", "explained")
+        ]
+        return Ridge(maps[0].standard, *parts)
+
     def __call__(self, voxels: np.ndarray) -> np.ndarray:
         if voxels.ndim != 2 or voxels.shape[1] != len(self.weights):
             raise UserError(f"the map was fitted on {len(self.weights)} voxels, and {voxels.shape} was given")
@@ -81,8 +92,17 @@ def fit_ridge(
     if not len(grid) or not (np.isfinite(grid) & (grid > 0)).all():
         raise UserError(f"penalties are positive numbers; got {list(penalties)[:6]}")
     y = np.asarray(y, dtype=np.float64)
+    together = max(1, _MOST // (len(grid) * len(y)))
+    blocks = [
+        _fitted(x, y[:, start : start + together], np.searchsorted(kinds, groups) % min(folds, len(kinds)), grid)
+        for start in range(0, y.shape[1], together)
+    ]
+    return blocks[0] if len(blocks) == 1 else Ridge.beside(blocks)
+
+
+def _fitted(x: np.ndarray, y: np.ndarray, fold: np.ndarray, grid: np.ndarray) -> Ridge:
+    """The map, with penalties of the grid chosen by leaving folds out, whose numbers are (n,)."""
     found = np.empty((len(grid), *y.shape))
-    fold = np.searchsorted(kinds, groups) % min(folds, len(kinds))
     for k in range(fold.max() + 1):
         out = fold == k
         found[:, out] = _Spectrum.of(x[~out], y[~out]).predicted(x[out], grid)

@@ -40,7 +40,9 @@ def held_out_task(
     count = len(decoder.truth)
     rows = permutation(key(seed, "strength"), count)[:most].sort().values.numpy()
     classes = decoder.held_out_classes()
-    task = Task(prior, decoder, decoder.latent.held_out[rows], None if classes is None else classes[rows], guidance)
+    told = {name: values[rows] for name, values in decoder.held_out_conditions().items()}
+    said = decoder.latent.held_out[rows]
+    task = Task(prior, decoder, said, None if classes is None else classes[rows], guidance, told=told)
     return task, rows
 
 

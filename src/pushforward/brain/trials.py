@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 
@@ -15,13 +16,16 @@ from pushforward.errors import UserError
 class Trials:
     """Responses `voxels` float64 (n, p) to `stimuli` (n, …) in the user's own form, with `labels` int64 (n,) or None.
 
-    Raises UserError for numbers of trials that do not match and for voxels that are not finite.
+    `conditions` are what else is known of each stimulus, by the name under which the prior is told it: real vectors
+    (n, d), or tokens (n, L, d), such as embeddings of captions. Raises UserError for numbers of trials that do not
+    match and for voxels and conditions that are not finite.
     """
 
     voxels: np.ndarray
     stimuli: np.ndarray
     labels: np.ndarray | None = None
     what: str = "the trials"
+    conditions: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         voxels = np.asarray(self.voxels)
@@ -29,7 +33,8 @@ class Trials:
             raise UserError(
                 f"the voxels of {self.what} are numbers (trials, voxels); got {voxels.dtype} of shape {voxels.shape}"
             )
-        for name, values in (("stimuli", self.stimuli), ("labels", self.labels)):
+        conditions = {name: np.asarray(values) for name, values in self.conditions.items()}
+        for name, values in (("stimuli", self.stimuli), ("labels", self.labels), *conditions.items()):
             if values is not None and len(values) != len(voxels):
                 raise UserError(
                     f"{self.what} have {len(voxels)} rows of voxels and {len(values)} {name}: give one to each trial"
@@ -42,7 +47,14 @@ class Trials:
                 f"voxel {voxel} of trial {trial} of {self.what} is {voxels[trial, voxel]} ({count} voxels have such "
                 "numbers): leave those voxels out, of training and test trials alike"
             )
+        for name, values in conditions.items():
+            if values.ndim < 2 or values.dtype.kind not in "biuf" or not np.isfinite(values).all():
+                raise UserError(
+                    f"the condition {name!r} of {self.what} is finite numbers (trials, …), such as vectors; got "
+                    f"{values.dtype} of shape {values.shape}"
+                )
         object.__setattr__(self, "voxels", voxels)
+        object.__setattr__(self, "conditions", conditions)
 
     def __len__(self) -> int:
         return len(self.voxels)
@@ -57,8 +69,13 @@ class Trials:
 
     def take(self, rows: np.ndarray | Sequence[int]) -> Trials:
         """Some of the trials."""
+        return replace(self, voxels=self.voxels[rows], **self.shown(rows))
+
+    def shown(self, rows: np.ndarray | Sequence[int]) -> dict[str, Any]:
+        """What these trials showed: the stimuli, and all that is known of them, as fields of `Trials`."""
         labels = None if self.labels is None else self.labels[rows]
-        return replace(self, voxels=self.voxels[rows], stimuli=self.stimuli[rows], labels=labels)
+        conditions = {name: values[rows] for name, values in self.conditions.items()}
+        return {"stimuli": self.stimuli[rows], "labels": labels, "conditions": conditions}
 
     def averaged(self) -> Trials:
         """One trial per stimulus: the mean of its responses, which has less noise."""

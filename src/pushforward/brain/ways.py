@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import Tensor
 from pushforward.brain.decoder import Decoder
 from pushforward.brain.noised import denoise_from
 from pushforward.brain.prior import Prior
+from pushforward.denoisers.denoiser import Denoiser
 from pushforward.numerics.random import Draws
 from pushforward.posterior import Question, SplitGibbs, infer
 from pushforward.samplers.default import Sampler
@@ -23,7 +24,10 @@ Said = Callable[[int, int], None]
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """What was decoded of some trials: components (m, k), the classes (m,) or None, and how to be guided by them."""
+    """What was decoded of some trials: components (m, k), classes (m,) or None, and how to be guided by what is told.
+
+    `told` are real conditions by name, (m, …) each.
+    """
 
     prior: Prior
     decoder: Decoder
@@ -31,6 +35,14 @@ class Task:
     classes: Tensor | None
     guidance: float = 1.0
     at_once: int = 256
+    told: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def denoiser(self, trials: Tensor) -> Denoiser:
+        """The prior told what was decoded of these trials (B,)."""
+        device = self.prior.device
+        labels = None if self.classes is None else self.classes[trials].to(device)
+        told = {name: value[trials].to(device) for name, value in self.told.items()}
+        return self.prior.given(labels, self.guidance, told, len(trials))
 
     def __len__(self) -> int:
         return len(self.said)
@@ -60,9 +72,8 @@ class Noised:
         parts = []
         for part in rows.split(task.at_once):
             item = part % count
-            labels = None if task.classes is None else task.classes[item].to(device)
             draws = _draws(seed, part, count, device)
-            denoiser = task.prior.given(labels, task.guidance)
+            denoiser = task.denoiser(item)
             start = guess[item].to(device)
             parts.append(denoise_from(denoiser, start, self.sampler, self.strength, self.evaluations, draws).cpu())
             if progress:
@@ -81,10 +92,8 @@ class Exact:
     def __call__(self, task: Task, samples: int, seed: int, progress: Said | None = None, /) -> Tensor:
         likelihood = task.decoder.measured.likelihood(task.said, task.decoder.components)
         device = task.prior.device
-        labels = None if task.classes is None else task.classes.to(device)
-        question = Question(
-            task.prior.given(labels, task.guidance), likelihood, task.decoder.components.shape, len(task), device=device
-        )
+        shape, denoiser = task.decoder.components.shape, task.denoiser(torch.arange(len(task)))
+        question = Question(denoiser, likelihood, shape, len(task), device=device)
         method = SplitGibbs(inner=self.inner, start=max(1, math.ceil(self.evaluations / 10)))
         answer = infer(
             method,

@@ -11,16 +11,23 @@ from pushforward.cli.output import DEFAULT, Common
 from pushforward.errors import UserError
 
 if TYPE_CHECKING:
+    from pushforward.api import Run
     from pushforward.brain import Study
+    from pushforward.interop import Pipeline
 
 
 def brain(
     data: Annotated[Path, Parameter(name="DATA", help="an .npz, .mat, .h5, or .nii with --mask and --stimuli")],
     /,
     *,
-    run: Annotated[Path, Parameter(help="the folder of a run: its model is the prior")],
+    run: Annotated[Path, Parameter(help="the folder of a run, or of a pipeline of diffusers: its model is the prior")],
+    items: Annotated[
+        str | None, Parameter(help="pictures like those that the prior was trained on [a run's own training data]")
+    ] = None,
     latent_voxels: Annotated[str | None, Parameter(help="regions for the latent, comma between [all voxels]")] = None,
-    condition_voxels: Annotated[str | None, Parameter(help="regions for the class [all voxels]")] = None,
+    condition_voxels: Annotated[
+        str | None, Parameter(help="regions for the class and other conditions [all voxels]")
+    ] = None,
     strength: Annotated[float | None, Parameter(help="of the noise, 0 to 1 [chosen on training trials]")] = None,
     exact: Annotated[
         bool, Parameter(negative=(), show_default=False, help="draw from the posterior given what ridge says instead")
@@ -30,7 +37,7 @@ def brain(
     components: Annotated[
         int | None, Parameter(help="of the latent that ridge predicts [99 % of variance, ≤ 64]")
     ] = None,
-    guidance: Annotated[float, Parameter(help="weight towards the decoded class; 1 is none")] = 1.0,
+    guidance: Annotated[float, Parameter(help="weight towards what is decoded beside the latent; 1 is none")] = 1.0,
     name: Annotated[
         tuple[str, ...],
         Parameter(negative=(), show_default=False, help="what an array is called, e.g. stimuli_train=pictures"),
@@ -51,7 +58,9 @@ def brain(
     ] = False,
     permutations: Annotated[int, Parameter(help="orders of the training trials for the control")] = 20,
     seed: Annotated[int, Parameter(help="of the draws")] = 0,
-    out: Annotated[Path | None, Parameter(name=("--out", "-o"), help="a folder [RUN/brain]")] = None,
+    out: Annotated[
+        Path | None, Parameter(name=("--out", "-o"), help="a folder [RUN/brain, of a pipeline brain]")
+    ] = None,
     which: Annotated[str, Parameter(help="which checkpoint: best or last")] = "best",
     device: Annotated[str | None, Parameter(help="cpu, cuda, cuda:1, mps … [the fastest]")] = None,
     batch_size: Annotated[int, Parameter(help="samples computed at once")] = 256,
@@ -59,9 +68,10 @@ def brain(
 ) -> None:
     """Decode pictures from brain activity: draws, their mean, how sure they are, and controls beside every figure.
 
-    Ridge maps from voxels to the latent (and the class, where both prior and trials have one) are learned within the
-    training trials. The arrays are voxels_train, stimuli_train (and labels_train), voxels_test, stimuli_test, or
-    voxels, stimuli and test, a mark for held-out trials; `regions` names the region of each voxel.
+    Ridge maps from voxels to the latent (and to the class, vectors and tokens that both prior and trials have) are
+    learned within the training trials. The arrays are voxels_train, stimuli_train (and labels_train, vector_train),
+    voxels_test, stimuli_test, or voxels, stimuli and test, a mark for held-out trials; `regions` names the region of
+    each voxel.
 
     Writes brain.html, brain.json, decoded.npz and, for images, decoded.png.
     """
@@ -92,13 +102,26 @@ def brain(
         seed=seed,
         at_once=batch_size,
     )
-    found = common.opened(api.load(run, which=which, device=device))
-    study = api.brain(found, data, settings, reading=reading, average=average, note=common.say)
-    out = out or found.home / "brain"
+    prior, home = _prior(run, which, device, common)
+    study = api.brain(prior, data, settings, reading=reading, average=average, items=items, note=common.say)
+    out = out or home / "brain"
     from pushforward.report.brain_page import brain_lines, brain_values
 
     _write(study, out, data.name)
     common.result(brain_values(study) | {"out": str(out)}, *brain_lines(study), f"written to {out}")
+
+
+def _prior(run: Path, which: str, device: str | None, common: Common) -> tuple[Run | Pipeline, Path]:
+    """A run, or a pipeline of diffusers where its folder is one; and where results go by default."""
+    from pushforward import api
+
+    if not (run / "model_index.json").is_file():
+        found = common.opened(api.load(run, which=which, device=device))
+        return found, found.home
+    from pushforward.config.run import device_of
+    from pushforward.interop import read_pipeline
+
+    return read_pipeline(run).to(device_of(device)), Path()
 
 
 def _write(study: Study, out: Path, title: str) -> None:
@@ -112,6 +135,7 @@ def _write(study: Study, out: Path, title: str) -> None:
     arrays = {"samples": decoded.samples, "mean": decoded.mean, "deviation": decoded.deviation, "ridge": decoded.ridge}
     if decoded.classes is not None:
         arrays["classes"] = decoded.classes
+    arrays |= decoded.told
     write_arrays(out / "decoded.npz", arrays)
     write_json(out / "brain.json", brain_values(study))
     if study.truth.ndim == 4:

@@ -140,10 +140,11 @@ def compare(run: Run, data: Dataset, common: Common, *, number: int, budgets: tu
     from pushforward.config.samplers import choices
     from pushforward.report.sampler_scores import compare_samplers
 
-    generator = run.with_variance().denoising("a comparison of samplers")
-    asked = choices(COMPARED, generator.model, generator.variance)
+    run = run.with_variance()
+    moved = run.sampled("a comparison of samplers")
+    asked = choices(COMPARED, moved.model, moved.variance)
     with Bar(common, "comparing samplers", len(COMPARED) * len(budgets)) as bar:
-        return compare_samplers(generator, data, asked, budgets, n=number, seed=seed, tell=bar)
+        return compare_samplers(run.generator, data, asked, budgets, n=number, seed=seed, tell=bar)
 
 
 def page(

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from pushforward.config.methods import named_method
@@ -15,6 +16,7 @@ from pushforward.config.operators import build_likelihood, build_operator, simul
 from pushforward.config.rows import rows_of
 from pushforward.config.run import Run
 from pushforward.denoisers import Denoiser
+from pushforward.config.spaces import space_of
 from pushforward.errors import UserError
 from pushforward.inverse import Likelihood, LinearOperator
 from pushforward.inverse.likelihoods.likelihood import Measurement
@@ -23,6 +25,7 @@ from pushforward.models.generator import Label
 from pushforward.numerics.random import Draws
 from pushforward.posterior import (
     Calibration,
+    OnItems,
     Posterior,
     Question,
     Stein,
@@ -59,6 +62,9 @@ def calibrate(
 ) -> Calibration:
     """Ranks, coverage and residuals of `items` simulated and as many true items of `source`, measured as `config` says.
 
+    A latent model's own items are measured with what its first stage loses, and compared as they are decoded; true
+    items are compared as they are, so that their intervals also tell what the first stage cannot show.
+
     Raises UserError for fewer than `LEAST` items or 19 samples, and as `restore` does.
     """
     if items < LEAST or samples < 19:
@@ -66,44 +72,48 @@ def calibrate(
             f"calibration needs at least {LEAST} items with 19 samples each, to tell 90 % from 80 %; got {items} and "
             f"{samples}"
         )
-    generator, entry = run.denoising("calibrating restorations"), named_method(method)
+    space, entry = space_of(run, "calibrating restorations"), named_method(method)
+    generator = space.generator
     generator.model.eval()
     device = generator.model.device
     labels = None if label is None else generator.label_indices(label, items)
-    denoiser, form = generator.conditioned(labels, guidance), run.format
+    denoiser = generator.conditioned(labels, guidance, items=items)
     truth = rows_of(run, source, items).x.to(device)
     if len(truth) < LEAST:
         raise UserError(f"{source} holds {len(truth)} items; calibration needs at least {LEAST} whose truth is known")
-    answers: list[tuple[Posterior, Tensor, Tensor | None, Stein | None]] = []
+    found: list[OnItems] = []
     began = time.perf_counter()
     keys = Draws.of(seed, range(items), "calibrate", device)
-    drawn = prior_draws(denoiser, form.shape, keys, TRUTHS, at_once=batch_size)
-    for part, x in enumerate((drawn, truth)):
+    drawn = prior_draws(denoiser, space.shape, keys, TRUTHS, at_once=batch_size)
+    for part, (x, whole) in enumerate((space.drawn(drawn, keys.at("lost")), (truth, truth))):
         own = keys.at("measured", part)[: len(x)]
         law = noise_law(config.noise)
         sigma = None if law is None else law.sample(own.at("level"))
-        likelihood = measured_in_units(run, config, folder, x, own, sigma)
-        method_ = estimating(entry.build(likelihood), law)
-        question = Question(denoiser, likelihood, form.shape, len(x), device=device)
+        likelihood = measured_in(run, config, folder, whole, own, sigma)
+        asked, rows = space.likelihood(likelihood), torch.arange(len(x), device=device)
         answer = infer(
-            method_,
-            question,
+            estimating(space.method(method, entry, likelihood), noise_law(config.noise, asked)),
+            Question(denoiser.rows(rows), asked, space.shape, len(x), device=device),
             samples=samples,
             evaluations=evaluations or entry.evaluations,
             seed=seed + part,
             at_once=batch_size,
             observe=_half(progress, part),
         )
-        stein = None if law else _stein(answer, denoiser, own, batch_size)
-        answers.append((answer.resampled(), x, sigma, stein))
-    scale, held, plain = scaled(*answers[1][:2])
+        latent = space.lost is not None
+        stein = None if law or latent else _stein(answer, denoiser, own, batch_size)
+        shown = answer = answer.resampled()
+        if latent:  # of decoded draws; what is lost counts as noise, so a level has no truth to rank
+            shown, sigma = Posterior(space.items(answer.samples), answer.evaluations), None
+        found.append(on_items(answer, x, sigma, stein, shown=shown))
+    scale, held, plain = scaled(shown, x)
     return Calibration(
         method,
-        answers[1][0].evaluations,
+        answer.evaluations,
         samples,
         len(truth),
-        on_items(*answers[0]),
-        on_items(*answers[1]),
+        found[0],
+        found[1],
         scale,
         held,
         plain,
@@ -114,7 +124,14 @@ def calibrate(
 def measured_in_units(
     run: Run, config: MeasurementConfig, folder: Path, x: Tensor, keys: Draws, sigma: Tensor | None = None
 ) -> Likelihood:
-    """Items x (N, …) in model units, measured in the user's with noise: the likelihood in model units.
+    """As `measured_in`: the likelihood in model units."""
+    return measured_in(run, config, folder, x, keys, sigma).in_units(run.format)
+
+
+def measured_in(
+    run: Run, config: MeasurementConfig, folder: Path, x: Tensor, keys: Draws, sigma: Tensor | None = None
+) -> Measurement:
+    """Items x (N, …) in model units, measured in the user's with noise: the likelihood in the user's.
 
     With `sigma` (N,) the noise has that level, of which the likelihood says nothing. Raises UserError for an operator
     that fails its check.
@@ -124,8 +141,7 @@ def measured_in_units(
         operator.check(run.format.shape, 1e-4)
     values = Affine.of(run.format)(x.double())
     true = config.noise if sigma is None else NoiseSection(sigma=tuple(sigma.tolist()))
-    found: Measurement = build_likelihood(config.noise, operator, simulated(true, operator, values, keys))
-    return found.in_units(run.format)
+    return build_likelihood(config.noise, operator, simulated(true, operator, values, keys))
 
 
 def _stein(answer: Posterior, denoiser: Denoiser, keys: Draws, at_once: int) -> Stein | None:

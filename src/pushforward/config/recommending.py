@@ -67,7 +67,7 @@ def recommended(
         why = f"the usual method: nothing like this measurement can be simulated ({reason})"
         return Advice(USUAL_METHOD, None, False, why, ())
     question = Question(
-        generator.conditioned(labels, guidance),
+        generator.conditioned(labels, guidance, items=_ITEMS),
         template,
         run.format.shape,
         _ITEMS,

@@ -113,7 +113,8 @@ def restore(
     began = time.perf_counter()
     with EvaluationCounter(generator.model.network) as counter:
         asked = space.likelihood(likelihood)
-        question = Question(generator.conditioned(labels, guidance), asked, space.shape, items, device=device)
+        denoiser = generator.conditioned(labels, guidance, items=items)
+        question = Question(denoiser, asked, space.shape, items, device=device)
         answer = infer(
             estimating(space.method(method, entry, likelihood), noise_law(config.noise, asked)),
             question,

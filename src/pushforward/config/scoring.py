@@ -17,7 +17,7 @@ from pushforward.data.dataset import Dataset
 from pushforward.data.format import Kind
 from pushforward.denoisers.terminal import Moments
 from pushforward.errors import UserError
-from pushforward.models.denoising import DiffusionGenerator
+from pushforward.models.denoising import DiffusionGenerator, sampled_denoiser
 from pushforward.models.discrete import Discrete
 from pushforward.models.family import HasDensity, HasLatents, Unnormalised
 from pushforward.models.generator import Samples
@@ -122,6 +122,9 @@ def _rule(
 ) -> Rule:
     generator = run.generator
     generator.model.eval()
+    moved = sampled_denoiser(generator)
+    if moved is not None and moved.conditions:
+        raise UserError(f"a likelihood given {', '.join(moved.conditions)} is not told here: leave `given` out")
     if isinstance(generator, DiffusionGenerator) and not isinstance(generator.model, Unnormalised):
         return ByFlow(
             generator.conditioned(labels), measured, 100 if evaluations is None else evaluations, probes, batch_size

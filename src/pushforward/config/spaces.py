@@ -54,6 +54,10 @@ class Space(Protocol):
         """Draws (S, N, *shape) as items in model units."""
         ...
 
+    def drawn(self, x: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+        """The prior's own draws (N, *shape) as items to compare answers with, and as items that are measured."""
+        ...
+
 
 @dataclass(frozen=True, eq=False)
 class ItemSpace:
@@ -75,6 +79,9 @@ class ItemSpace:
 
     def items(self, samples: Tensor) -> Tensor:
         return samples
+
+    def drawn(self, x: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+        return x, x
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +130,12 @@ class LatentSpace:
             return torch.stack([self.model.decode(draw) for draw in samples])
 
     @torch.no_grad()
+    def drawn(self, x: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+        """With what the first stage loses, which is measured with the item, and is noise to its latent."""
+        shown = self.model.decode(x)
+        return shown, shown + self.model.lost.to(shown) * draws.normal_like(shown)
+
+    @torch.no_grad()
     def _measured_variance(self, likelihood: Gaussian) -> float:
         """The variance of what is measured over latents of the prior's moments, per number."""
         draws = Draws.of(0, range(_DRAWS), "decoded", self.model.device)
@@ -154,8 +167,8 @@ def _count(likelihood: Gaussian) -> float:
     return float(likelihood.count().double().mean())
 
 
-def space_of(run: Run) -> Space:
-    """Where a run restores. Raises UserError for a family that is no denoiser."""
+def space_of(run: Run, what: str = "restoring") -> Space:
+    """Where a run restores. Raises UserError, naming `what` was asked for, for a family that is no denoiser."""
     if isinstance(run.generator, LatentGenerator):
-        return LatentSpace(run.generator.model.eval(), run.sampled("restoring"), run.format)
-    return ItemSpace(run.denoising("restoring"), run.format)
+        return LatentSpace(run.generator.model.eval(), run.sampled(what), run.format)
+    return ItemSpace(run.denoising(what), run.format)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pushforward.config.run import Run, weights_hash
 from pushforward.errors import UserError
-from pushforward.models.denoising import as_denoising
+from pushforward.models.denoising import as_sampled
 from pushforward.numerics.random import Draws
 from pushforward.samplers.tuning import Effort, Report, TuningResult
 from pushforward.samplers.tuning import tune as fit
@@ -47,11 +47,12 @@ def tune(
     """A sampler of n evaluations fitted to the run's model, and where it is stored, None where it does not help.
 
     Once stored it is what the run samples with at n evaluations, without guidance, as long as its weights are these.
-    Raises UserError for evaluations < 2, and for a single checkpoint in place of a run.
+    Of a latent model it is the sampler of its latents. Raises UserError for evaluations < 2, and for a single
+    checkpoint in place of a run.
     """
     if run.path == run.checkpoint.path:
         raise UserError(f"{run.path} is one checkpoint, which nothing is added to: give the folder of its run")
-    model = as_denoising(run.generator, "tuning a sampler").model.eval()
+    model = as_sampled(run.generator, "tuning a sampler").model.eval()
 
     def conditions(draws: Draws) -> Mapping[str, Tensor]:
         return {"label": draws.at("label").integers(model.num_classes)}

@@ -6,6 +6,7 @@ met; the rest works without it.
 
 from pushforward.interop.callables import OfFunction, OfSigma, as_sigma
 from pushforward.interop.export import scheduler_config, write_pipeline
+from pushforward.interop.generator import OfPipeline, PipelineGenerator, as_generator
 from pushforward.interop.modules import Autoencoder, DiffusersNetwork, TableNetwork
 from pushforward.interop.pipeline import Pipeline, read_autoencoder, read_network, read_pipeline
 from pushforward.interop.published import ClippedDDIM, DiffusersGrid, published_sampler
@@ -19,13 +20,16 @@ __all__ = [
     "DiffusersNetwork",
     "NegativeEDM",
     "OfFunction",
+    "OfPipeline",
     "OfSigma",
     "Pipeline",
+    "PipelineGenerator",
     "RawScore",
     "Schedule",
     "Scheduler",
     "TableNetwork",
     "Unscaled",
+    "as_generator",
     "as_sigma",
     "published_sampler",
     "read_autoencoder",

@@ -34,6 +34,13 @@ class Pipeline:
     schedule: Schedule
     first_stage: Autoencoder | None = None
 
+    def to(self, device: torch.device | str) -> Pipeline:
+        """Its network and autoencoder moved there."""
+        self.network.to(device)
+        if self.first_stage is not None:
+            self.first_stage.to(device)
+        return self
+
     @property
     def denoiser(self) -> NetworkDenoiser:
         """Of pictures in [−1, 1], or of latents: every sampler and every inverse solver takes it.
@@ -42,6 +49,10 @@ class Pipeline:
         """
         s = self.schedule
         return NetworkDenoiser(s.path, self.network, s.prediction, s.time, self.network.accepts)
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.network.parameters()).device
 
     @torch.no_grad()
     def sample(
@@ -63,7 +74,7 @@ class Pipeline:
             conditions: one row per sample; nothing: the same for "no condition", which guidance needs.
             start: the noise to begin with (n, …), in place of that of the seed.
         """
-        draws, s = Draws.of(seed, range(n)), self.schedule
+        draws, s = Draws.of(seed, range(n), device=self._device), self.schedule
         if start is None:
             start = s.path.prior(draws.at("prior").normal(self.network.shape))
         found = self.conditioned(conditions, nothing, guidance)

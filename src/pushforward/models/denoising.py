@@ -77,8 +77,7 @@ class DiffusionGenerator(Generator):
         evaluations = USUAL_EVALUATIONS if steps is None else steps
         sampler = sampler or self.usual_sampler(evaluations, guidance)
         start = self.model.path.prior(draws.at("prior").normal(self.model.shape))
-        told = {name: value.to(draws.index.device)[draws.index % len(value)] for name, value in self.conditions.items()}
-        denoiser = self.conditioned(labels, guidance, told)
+        denoiser = self.conditioned(labels, guidance, self.told(draws.index), items=len(draws))
         if self.variance is not None and not self.model.tells_variance:
             denoiser = WithVariance(denoiser, self.variance)
         if self.around is not None:
@@ -95,14 +94,42 @@ class DiffusionGenerator(Generator):
         """Whether the usual sampler of so many evaluations is one that was tuned to this model."""
         return steps in self.tuned and guidance == 1.0 and self.around is None
 
+    @property
+    def tells(self) -> tuple[str, ...]:
+        """The conditions beside the class that the model can be told, whole ones: none that only goes with another."""
+        return tuple(name for name in getattr(self.model, "conditions", ()) if name in NAMES)
+
+    def told(self, rows: Tensor) -> dict[str, Tensor]:
+        """The bound conditions of samples with these numbers (B,), on their device: (B, …) each."""
+        return {name: value.to(rows.device)[rows % len(value)] for name, value in self.conditions.items()}
+
+    def bound(self, told: Mapping[str, Tensor] | None, items: int | None) -> Mapping[str, Tensor]:
+        """What is told, by default the conditions that are bound here, in turn for so many items.
+
+        Raises UserError where something is bound and it is not known for how many.
+        """
+        if told is not None or not self.conditions:
+            return told or {}
+        if items is None:
+            raise UserError(
+                f"this model is told {', '.join(self.conditions)}, which has no use here: leave `given` out"
+            )
+        return self.told(torch.arange(items, device=self.model.device))
+
     def conditioned(
-        self, labels: Tensor | None, guidance: float = 1.0, told: Mapping[str, Tensor] | None = None
+        self,
+        labels: Tensor | None,
+        guidance: float = 1.0,
+        told: Mapping[str, Tensor] | None = None,
+        *,
+        items: int | None = None,
     ) -> Denoiser:
         """The Denoiser for labels (B,) and conditions (B, …), guided with weight w away from all that are not `held`.
 
-        Raises UserError where guidance has no condition.
+        `told` are by default the conditions that are bound here, in turn for `items` of them. Raises UserError where
+        guidance has no condition, and where something is bound and it is not known for how many.
         """
-        device = self.model.device
+        device, told = self.model.device, self.bound(told, items)
         bound = self.model.conditioned(None if labels is None else labels.to(device))
         if told:
             bound = bound.given(**told)
@@ -183,7 +210,12 @@ def as_denoising(generator: Generator, what: str) -> DiffusionGenerator:
     """The generator as one of a denoiser of items. Raises UserError, naming `what` was asked for, where it is none."""
     if isinstance(generator, DiffusionGenerator):
         return generator
-    if isinstance(generator, LatentGenerator):
-        raise UserError(f"{what} works on denoisers of the items themselves; this model denoises their latents")
+    if isinstance(generator, LatentGenerator) and isinstance(generator.inner, DiffusionGenerator):
+        raise UserError(
+            f"{what} works on denoisers of the items themselves; this model denoises their latents: train one of the "
+            "family diffusion for it"
+        )
     kind = type(generator.model).__name__
+    if isinstance(generator, LatentGenerator):
+        kind = f"{kind} model, a {type(generator.inner.model).__name__} of latents"
     raise UserError(f"{what} works on denoisers, which diffusion models are; this is a {kind}")

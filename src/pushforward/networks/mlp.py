@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pushforward.networks.checks import check_input, check_label, require_positive
+from pushforward.networks.conditions import VECTOR, VectorCondition, drop_of
 from pushforward.networks.embedding import Conditioning
 from pushforward.networks.layers import dropout_layer, scaled
 from pushforward.numerics.dropout import number_dropouts
@@ -32,10 +33,11 @@ class Block(nn.Module):
 
 
 class MLP(nn.Module):
-    """net(x, time, label) for vectors: x (B, features), time (B,), label (B,) or None, to (B, out_features).
+    """net(x, time, label, vector) for vectors: x (B, features), time (B,), label (B,) or None, to (B, out_features).
 
-    The output is exactly zero at initialisation. `dropout` is a probability; `out_features` defaults to `features`.
-    Raises UserError for other shapes or unknown labels.
+    The output is exactly zero at initialisation. `dropout` is a probability; `out_features` defaults to `features`;
+    `vector` are the features of a condition, 0 for none (`networks.conditions`). Raises UserError for other shapes or
+    unknown labels.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class MLP(nn.Module):
         num_classes: int | None = None,
         dropout: float = 0.0,
         out_features: int | None = None,
+        vector: int = 0,
     ) -> None:
         super().__init__()
         out_features = features if out_features is None else out_features
@@ -57,9 +60,11 @@ class MLP(nn.Module):
             "num_classes": num_classes,
             "dropout": dropout,
             "out_features": out_features,
+            "vector": vector,
         }
         self.features, self.num_classes = features, num_classes
         self.conditioning = Conditioning(width, num_classes)
+        self.vector = VectorCondition(vector, width) if vector else None
         self.input = nn.Linear(features, width)
         residual = 1 / math.sqrt(depth)
         self.blocks = nn.ModuleList(Block(width, width, dropout, residual) for _ in range(depth))
@@ -67,10 +72,18 @@ class MLP(nn.Module):
         self.output = scaled(nn.Linear(width, out_features), 0.0)
         number_dropouts(self)
 
-    def forward(self, x: Tensor, time: Tensor, label: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        time: Tensor,
+        label: Tensor | None = None,
+        vector: Tensor | None = None,
+        dropped: Tensor | None = None,
+    ) -> Tensor:
         check_input(x, time, 2, self.features, "MLP")
         check_label(label, len(x), self.num_classes)
-        embedding = self.conditioning(time, label)
+        extra = None if self.vector is None else self.vector(vector, drop_of(dropped, VECTOR))
+        embedding = self.conditioning(time, label, extra)
         h = self.input(x)
         for block in self.blocks:
             h = block(h, embedding)

@@ -51,11 +51,21 @@ class Calibration:
     seconds: float
 
 
-def on_items(answer: Posterior, x: Tensor, sigma: Tensor | None = None, stein: Stein | None = None) -> OnItems:
-    """What there is to find of an answer whose truths x (B, …), and noise levels (B,) if drawn, are known."""
-    likelihood = answer.likelihood
+def on_items(
+    answer: Posterior,
+    x: Tensor,
+    sigma: Tensor | None = None,
+    stein: Stein | None = None,
+    *,
+    shown: Posterior | None = None,
+) -> OnItems:
+    """What there is to find of an answer whose truths x (B, …), and noise levels (B,) if drawn, are known.
+
+    `shown` are its draws as items, where those of the answer are their latents.
+    """
+    likelihood, shown = answer.likelihood, answer if shown is None else shown
     residuals = label_free(answer) if isinstance(likelihood, Gaussian) and not likelihood.exact else None
-    return OnItems(ranks_of(answer, x, sigma=sigma), coverage(answer, x), residuals, stein)
+    return OnItems(ranks_of(shown, x, sigma=sigma), coverage(shown, x), residuals, stein)
 
 
 def scaled(answer: Posterior, x: Tensor, level: float = 0.9) -> tuple[ConformalScale, float, float]:

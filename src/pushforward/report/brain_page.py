@@ -78,6 +78,10 @@ def brain_values(study: Study) -> dict[str, Any]:
             "pcc_p": null.pcc_p,
             "two_way_p": null.two_way_p,
         },
+        "told": {
+            name: {"numbers": told.ridge.weights.shape[1], "explained": float(told.ridge.explained.mean())}
+            for name, told in learned.decoder.told.items()
+        },
         "decoded_classes": None if study.decoded.classes is None else study.decoded.classes.tolist(),
         "verdict": verdict(study)[1],
     }
@@ -194,6 +198,9 @@ def _learned(study: Study) -> Section:
             )
         ),
     ]
+    for name, told in learned.decoder.told.items():
+        share = float(told.ridge.explained.mean())
+        content.append(f"Of the condition {name} ({told.ridge.weights.shape[1]} numbers) ridge explains {share:.1%}.")
     if learned.choice is not None:
         content.append(
             figure(
@@ -236,4 +243,4 @@ def _pcc(study: Study, name: str) -> str:
 def _voxels(study: Study) -> str:
     for_condition = study.learned.decoder.for_condition
     seen = f"{int(study.learned.decoder.for_latent.sum())} for the latent"
-    return seen if for_condition is None else f"{seen}, {int(for_condition.sum())} for the class"
+    return seen if for_condition is None else f"{seen}, {int(for_condition.sum())} for what it is told"

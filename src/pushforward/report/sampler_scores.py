@@ -18,7 +18,8 @@ from pushforward.metrics.distances import frechet_distance
 from pushforward.metrics.evaluate import LEAST
 from pushforward.metrics.features import FeatureSpace, default_features
 from pushforward.metrics.kernel import kernel_mmd2
-from pushforward.models.denoising import DiffusionGenerator
+from pushforward.models.denoising import as_sampled
+from pushforward.models.generator import Generator
 from pushforward.numerics.random import key, permutation
 from pushforward.report.evaluation import EvaluationCounter, some_values, training_labels
 from pushforward.samplers.default import Sampling
@@ -127,7 +128,7 @@ def _distances(made: Tensor, test: Tensor) -> tuple[float, float]:
 
 
 def compare_samplers(
-    generator: DiffusionGenerator,
+    generator: Generator,
     data: Dataset,
     choices: Mapping[str, Choice],
     budgets: Sequence[int],
@@ -140,8 +141,10 @@ def compare_samplers(
     """Run every sampler with every budget of evaluations on the same n starts and labels.
 
     `adaptive` names those that take no notice of a budget and run once. `tell` is called with (runs done, all runs).
-    What a sampler refuses is in `refused`. Raises UserError where there are too few items to compare with.
+    What a sampler refuses is in `refused`. Raises UserError where there are too few items to compare with, and for
+    models that draw at once.
     """
+    network = as_sampled(generator, "a comparison of samplers").model.network
     judge = Judge.of(data, n, seed)
     labels = training_labels(generator, data.train, judge.n, seed)
     runs = [(name, budget) for name in choices for budget in (budgets[-1:] if name in adaptive else budgets)]
@@ -149,7 +152,7 @@ def compare_samplers(
     for done, (name, budget) in enumerate(runs, 1):
         try:
             sampler = choices[name](budget)
-            with EvaluationCounter(generator.model.network) as counter:
+            with EvaluationCounter(network) as counter:
                 started, worked = time.perf_counter(), time.process_time()
                 made = generator.sample(judge.n, steps=budget, seed=seed, label=labels, sampler=sampler)
                 seconds, processor = time.perf_counter() - started, time.process_time() - worked
