@@ -21,6 +21,7 @@ from pushforward.config.restoring import checked_likelihood, restore, simulate
 from pushforward.config.run import Run, Stored, data_config, load_data, load_run, read_stored, train
 from pushforward.config.schema import Config
 from pushforward.config.scoring import encode, interpolate, likelihood
+from pushforward.config.telling import telling
 from pushforward.config.tuning import effort_of, tune
 from pushforward.data.dataset import Dataset
 from pushforward.data.sources import load as dataset
@@ -51,6 +52,7 @@ __all__ = [
     "restore",
     "simulate",
     "stored",
+    "telling",
     "tune",
 ]
 

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from pushforward.cli.likelihood import SOURCE
 from pushforward.cli.output import DEFAULT, Common
-from pushforward.cli.sample import Bar
+from pushforward.cli.sample import Bar, told
 from pushforward.config.methods import METHODS, USUAL_METHOD
 from pushforward.errors import UserError
 
@@ -73,6 +73,9 @@ def restore(
     evaluations: Annotated[int | None, Parameter(help="of the network per draw [what suits the method]")] = None,
     label: Annotated[str | None, Parameter(help="a class that the items are of [none]")] = None,
     guidance: Annotated[float, Parameter(help="weight towards the label; 1 is none")] = 1.0,
+    conditions: Annotated[
+        Path | None, Parameter(help="an .npz or .h5 with vector, tokens or image, one entry per item [told nothing]")
+    ] = None,
     seed: Annotated[int, Parameter(help="of the draws")] = 0,
     out: Annotated[Path | None, Parameter(name=("--out", "-o"), help="a folder [RUN/restored]")] = None,
     which: Annotated[str, Parameter(help="which checkpoint: best or last")] = "best",
@@ -99,7 +102,7 @@ def restore(
         raise UserError(f"the number of samples must be at least 1; got {samples}")
     if out is not None and out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file, and a folder is written: give another name to --out")
-    found = common.opened(api.load(run, which=which, device=device))
+    found = told(common.opened(api.load(run, which=which, device=device)), conditions)
     config, measured = read_measurement(operator, run_code=run_code), read_measured(measurement)
     if measured.noise is not None:
         common.say(f"lines without a signal have the deviation {measured.noise:.4g} in each of their two parts")

@@ -37,6 +37,13 @@ def sample(
         Parameter(negative=(), show_default=False, help="a class by name; several in turn [all in turn]"),
     ] = (),
     guidance: Annotated[float, Parameter(help="weight towards the label; 1 is none")] = 1.0,
+    conditions: Annotated[
+        Path | None, Parameter(help="an .npz or .h5 with vector, tokens or image, entries in turn [told nothing]")
+    ] = None,
+    hold: Annotated[
+        tuple[str, ...],
+        Parameter(negative=(), show_default=False, help="a condition that guidance does not go away from, e.g. image"),
+    ] = (),
     guidance_interval: Annotated[
         str | None, Parameter(help="noise levels σ/α at which guidance acts, such as 0.2,5 [all]")
     ] = None,
@@ -63,6 +70,7 @@ def sample(
     out = out or found.home / f"samples{default_suffix(found)}"
     check_name(out, found.format)
     interval = ALWAYS if guidance_interval is None else parse_interval(guidance_interval)
+    found = told(found, conditions, hold)
     found = shaped(found, guidance=guidance, interval=interval, clip=clip, threshold=threshold)
     found, chosen = _chosen(found, sampler, steps, temperature)
     labels = [label[i % len(label)] for i in range(number)] if label else None
@@ -87,6 +95,17 @@ def sample(
     values |= {name: value for name, value in asked.items() if value}
     values |= {"checkpoint": found.checkpoint.path, "weights": found.weights}
     common.result(values, f"{number} samples in {seconds:.3g} s: {path}")
+
+
+def told(run: Run, conditions: Path | None, hold: tuple[str, ...] = ()) -> Run:
+    """The run told what a file holds. Raises UserError for what is to be held without one."""
+    from pushforward import api
+
+    if conditions is not None:
+        return api.telling(run, conditions, held=hold)
+    if hold:
+        raise UserError("--hold names a condition that is given with --conditions: give that, or leave it out")
+    return run
 
 
 def _chosen(run: Run, sampler: str, steps: int | None, temperature: float) -> tuple[Run, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -86,7 +87,16 @@ def _augment(data: DataConfig) -> Augment | None:
     change = compose(*parts)
 
     def augment(batch: Batch, draws: Draws) -> Batch:
-        return Batch(change(batch.values, draws), batch.labels)
+        conditions = dict(batch.conditions)
+        image = conditions.get("image")
+        if image is not None:  # it is moved with the item, by the same draws
+            if image.shape[2:] != batch.values.shape[2:]:
+                raise UserError(
+                    "data.flip and data.shift move items, and the image that they are told is of another size: leave "
+                    "them out"
+                )
+            conditions["image"] = change(image, draws)
+        return replace(batch, values=change(batch.values, draws), conditions=conditions)
 
     return augment
 

@@ -87,7 +87,9 @@ def own_items(run: Run) -> np.ndarray:
     try:
         train = run.data().train
     except UserError as error:
-        raise UserError(f"decoding compares with the prior's own pictures, and {error}") from None
+        raise UserError(
+            f"decoding compares with the prior's own pictures, and {error}; others like them serve, items=… (--items)"
+        ) from None
     return _spread(train)
 
 

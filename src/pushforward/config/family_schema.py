@@ -157,6 +157,13 @@ class DiffusionConfig(Section):
     network: NetworkConfig = AutoNetworkConfig()
     conditional: bool = Field(True, description="learn the labels, where the data has them")
     label_dropout: Fraction = Field(0.1, description="share of labels left out in training, so that guidance works")
+    told: dict[Literal["vector", "tokens", "tokens_mask", "image"], Channels] | None = Field(
+        None, description="what it is told beside the class, and of how many numbers or channels [what the data has]"
+    )
+    condition_dropout: tuple[Fraction, Fraction] = Field(
+        (0.1, 0.05),
+        description="share of items told nothing at all in training; share of each condition left out alone",
+    )
     coupling: Literal["independent", "assignment", "sinkhorn"] = Field(
         "independent", description="which noise goes with which item of a batch, on the straight path"
     )

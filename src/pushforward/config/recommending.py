@@ -91,6 +91,8 @@ def recommended(
 def _key(run: Run, config: MeasurementConfig, folder: Path, label: Label, guidance: float) -> str:
     """A hash of the weights, of what is measured and how, with the files that say so, and of the condition."""
     parts = [weights_hash(run.checkpoint, run.weights), config.model_dump_json(), str(label), str(guidance)]
+    conditions = run.sampled("restoring").conditions
+    parts += [f"{name} {hashlib.sha256(v.numpy().tobytes()).hexdigest()}" for name, v in sorted(conditions.items())]
     for section in config.operators:
         named = (folder / str(getattr(section, field, None)) for field in ("file", "maps"))
         parts += [hashlib.sha256(path.read_bytes()).hexdigest() for path in named if path.is_file()]

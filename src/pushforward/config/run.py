@@ -48,7 +48,7 @@ from pushforward.training.tunings import read_tunings
 from pushforward.training.variances import read_variances, variances_on, write_variances
 
 _CONTENTS = "data (a hash of its contents)"
-_LATER: dict[str, Any] = {"loss": "simple", "learned_variance": False}
+_LATER: dict[str, Any] = {"loss": "simple", "learned_variance": False, "told": {}}
 """Settings that earlier versions did not know, as they were then: a run begun by one of them is continued."""
 SCHEMA = 1
 """The version of what is stored; readers accept every version up to their own."""
@@ -145,7 +145,7 @@ def load_data(config: Config, folder: Path | None = None) -> Dataset:
     """The data set that a configuration names; relative paths are looked for in `folder` first."""
     given = config.data.model_dump(exclude={"split_seed", "target", "classify", *AUGMENTATIONS})
     if folder is not None:
-        given |= {name: _found_in(folder, given[name]) for name in ("source", "validation", "test")}
+        given |= {name: _found_in(folder, given[name]) for name in ("source", "validation", "test", "conditions")}
     if config.data.target is not None:
         return _load_paired(config.data, given)
     return sources.load(**given, seed=config.data.split_seed)
@@ -273,9 +273,18 @@ def _identity(description: Mapping[str, Any]) -> dict[str, Any]:
     """What must agree for a run to be continued: model, data, augmentation (the engine compares the recipe itself)."""
     data, model = description["config"]["data"], description["config"]["model"]
     return {
-        "model": {name: value for name, value in model.items() if _LATER.get(name, _LATER) != value},
+        "model": _known_earlier(model),
         _CONTENTS: description["data"]["fingerprint"],
         "data": {name: data[name] for name in AUGMENTATIONS},
+    }
+
+
+def _known_earlier(section: Mapping[str, Any]) -> dict[str, Any]:
+    """A section without the settings that are as they were before they could be set."""
+    return {
+        name: _known_earlier(value) if isinstance(value, Mapping) else value
+        for name, value in section.items()
+        if _LATER.get(name, _LATER) != value
     }
 
 

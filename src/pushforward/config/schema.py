@@ -31,6 +31,10 @@ class DataConfig(Section):
     length: Annotated[int, Field(ge=2, le=1 << 20)] | None = Field(None, description="units in a piece of text [128]")
     lines: bool = Field(False, description="every line of a text is an item of its own")
     categories: tuple[str, ...] = Field((), description="columns of whole numbers that are categories")
+    conditions: str | None = Field(
+        None,
+        description="an .npz or .h5 with arrays vector, tokens or image: what else is known of each item, in order",
+    )
     memory_limit: PositiveInt | None = Field(None, description="bytes; a third of the memory when not given")
     flip: bool = Field(False, description="augmentation: mirror images left-right at random")
     shift: NonNegativeInt = Field(0, description="augmentation: shift images by up to this many pixels")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
 from pushforward.data.categories import aligned
 from pushforward.data.checks import option
@@ -53,8 +54,16 @@ def assemble(name: str, train: Part, validation: Part, test: Part) -> Dataset:
     kinds = {Kind.TABLE: "numbers", Kind.TEXT: "symbols"}
     what = f"{shape} {kinds.get(form.kind, form.dtype)}"
     head = f"{name} · {total:,} {_ITEMS[form.kind.value]} of {what}{classes} · {counts}"
+    said = (*said, *(_told(name, values) for name, values in train[0].conditions.items()))
     noticed = tuple(dict.fromkeys(line for raw in raws for line in raw.messages))
     return Dataset(name, *splits, form, (head, *said, *noticed), fingerprint(form, parts))
+
+
+def _told(name: str, values: np.ndarray) -> str:
+    shape = "×".join(map(str, values.shape[1:]))
+    return (
+        f"told {name}: {shape} numbers of mean {values.mean():.3g} and deviation {values.std():.3g}, taken as they are"
+    )
 
 
 _ITEMS = {"image": "images", "vector": "vectors", "table": "rows", "text": "texts"}
@@ -98,7 +107,8 @@ def _split(part: Part, form: Format) -> Split:
     found = raw.labels_at(rows)
     index = None if form.labels is None or found is None else form.labels.index(found, raw.what)
     everything = len(rows) == len(raw) and bool((rows == np.arange(len(raw))).all())
-    return Split(raw.values if everything else raw.rows(rows), index, form)
+    conditions = {name: torch.from_numpy(values[rows]) for name, values in raw.conditions.items()}
+    return Split(raw.values if everything else raw.rows(rows), index, form, conditions)
 
 
 def _check_alike(train: Raw, other: Raw) -> None:

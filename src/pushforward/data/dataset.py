@@ -42,11 +42,15 @@ class Batch:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Split:
-    """Rows in the user's own form: values (N, *item_shape), labels int64 (N,) class indices or None."""
+    """Rows in the user's own form: values (N, *item_shape), labels int64 (N,) class indices or None.
+
+    `conditions` are what else is known of them, by name, float32 (N, …).
+    """
 
     values: Values
     labels: np.ndarray | None
     format: Format
+    conditions: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -58,7 +62,8 @@ class Split:
         """The items with these indices, encoded, in this order; an index may repeat."""
         rows = np.asarray(indices.cpu() if isinstance(indices, Tensor) else indices, dtype=np.int64).reshape(-1)
         labels = None if self.labels is None else torch.from_numpy(self.labels[rows])
-        return Batch(self.format.encode(self.values[rows]), labels)
+        conditions = {name: values[torch.from_numpy(rows)] for name, values in self.conditions.items()}
+        return Batch(self.format.encode(self.values[rows]), labels, conditions)
 
     def all(self) -> Batch:
         """Every item, encoded: for splits that fit in memory as float32."""

@@ -25,6 +25,9 @@ def fingerprint(form: Format, parts: Sequence[Part]) -> str:
         labels = raw.labels_at(rows)
         if labels is not None:
             digest.update("\0".join(map(str, labels.tolist())).encode())
+        for name, values in raw.conditions.items():
+            digest.update(f"{name}{values.shape}".encode())
+            digest.update(np.ascontiguousarray(values[rows]).tobytes())
         for start in range(0, len(rows), 4096):
             content = np.ascontiguousarray(raw.content_at(rows[start : start + 4096]))
             digest.update(f"{content.dtype.str}{content.shape}".encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -46,7 +47,7 @@ class Raw:
 
     `text` says how texts were cut; their rows are units. `categories` has the names of the codes that a column holds,
     None for a column of numbers. `labels` are int64 or strings. `content` is what the fingerprint hashes, row by row,
-    where it is not `values`.
+    where it is not `values`. `conditions` are what else is known of each row (`data.conditions`).
     """
 
     what: str
@@ -63,6 +64,7 @@ class Raw:
     messages: tuple[str, ...] = ()
     text: Cut | None = None
     categories: tuple[tuple[str, ...] | None, ...] | None = None
+    conditions: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.values)

@@ -14,6 +14,7 @@ from torch import Tensor
 from pushforward.data.arrays import read_array
 from pushforward.data.assemble import Part, assemble
 from pushforward.data.builtin import BUILTIN
+from pushforward.data.conditions import Conditions, check_rows, read_conditions
 from pushforward.data.dataset import Dataset
 from pushforward.data.dicom import read_dicom
 from pushforward.data.folders import read_folder
@@ -66,6 +67,7 @@ def load(
     length: int | None = None,
     lines: bool = False,
     categories: Sequence[str] = (),
+    conditions: Conditions | None = None,
 ) -> Dataset:
     """Load, check and split data: `digits`, .npy, .npz, .csv, .tsv, .parquet, .txt, .h5, .nii, .dcm, a folder, arrays.
 
@@ -80,6 +82,8 @@ def load(
     Texts are cut into `tokens` (`characters`, `bytes`, a tokenizer of Hugging Face or the path of its tokenizer.json),
     in pieces of `length`, or item by item with `lines`; one long text is held out at its end, not at random.
     `categories` names columns of whole numbers that are categories; columns of text are.
+    `conditions` are what else is known of each item, in their order: an .npz or .h5 file with arrays `vector`, `tokens`
+    or `image`, or those arrays; they are taken as they are.
     Raises UserError, one sentence, for anything wrong.
     """
     if mode not in _MODES:
@@ -104,6 +108,8 @@ def load(
     origin = _origin({**given, "max_pixels": max_pixels, "memory_limit": memory_limit})
     if origin is not None:
         origin["categories"] = tuple(categories)
+        if conditions is not None:
+            origin = {**origin, "conditions": str(conditions)} if isinstance(conditions, str | Path) else None
     name = _name(source)
     whole = source
     source, validation, test = _folders_of_splits(source, validation, test)
@@ -111,9 +117,25 @@ def load(
     raw = read(source, reading)
     if split_already:
         raw = replace(raw, messages=(*raw.messages, "split as the folders inside say"))
+    if conditions is not None:
+        raw = _told(raw, conditions, (validation, test), reading)
     builtin = isinstance(source, str) and source in BUILTIN
     parts = _parts(raw, validation, test, 0 if builtin else seed, limit, replace(reading, labels=_for_others(labels)))
     return replace(assemble(name, *parts), origin=origin)
+
+
+def _told(raw: Raw, conditions: Conditions, others: Sequence[float | Source], reading: Reading) -> Raw:
+    """The rows with their conditions. Raises UserError for texts, for splits of their own, for counts that differ."""
+    if raw.text is not None:
+        raise UserError("conditions are of images, vectors and tables, and texts were given: leave them out")
+    if not all(isinstance(part, float | int) for part in others):
+        raise UserError(
+            "conditions are of the items of one source, and validation or test items of their own were given: hold out "
+            "shares, or give one source with all items"
+        )
+    found = read_conditions(conditions, 1 if raw.layout is None else 2, reading.memory)
+    check_rows(found, len(raw), raw.what)
+    return replace(raw, conditions=found)
 
 
 def _origin(given: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +51,7 @@ class EncodedItems:
     mean: Tensor
     deviation: Tensor | None
     labels: Tensor | None
+    conditions: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.mean)
@@ -59,7 +60,8 @@ class EncodedItems:
         """The latents of these items."""
         at = indices.cpu()
         labels, deviation = (None if held is None else held[at] for held in (self.labels, self.deviation))
-        return Encoded(self.mean[at], labels, deviation=deviation)
+        conditions = {name: values[at] for name, values in self.conditions.items()}
+        return Encoded(self.mean[at], labels, conditions, deviation=deviation)
 
     def codes(self) -> Iterator[Code]:
         """All of them, in parts."""
@@ -121,8 +123,8 @@ class Latent(Family):
     def prepare(self, train: Split, validation: Split, seed: int = 0) -> tuple[Items, Items]:
         """Fit a first stage that is in closed form, measure the scale, and keep the latents.
 
-        They are not kept where they do not fit in memory, or where items come with conditions, which may be functions
-        of the items.
+        They are not kept where they do not fit in memory, or where conditions are functions of the items
+        (`Conditioned`).
 
         What was fitted and measured before is taken as it is: it is stored with the weights.
         """
@@ -133,8 +135,8 @@ class Latent(Family):
             self.standard.measure(self._codes(train), keep_units=isinstance(self.stage, Indices))
             self._measure_lost(validation if len(validation) else train)
         latents = math.prod(self.first_stage.latent_shape)
-        told = bool(len(train)) and bool(train.batch(torch.zeros(1, dtype=torch.int64)).conditions)
-        if told or (len(train) + len(validation)) * latents > _HELD:
+        made = not isinstance(train, Split)
+        if made or (len(train) + len(validation)) * latents > _HELD:
             return train, validation
         return self.encoded(train), self.encoded(validation)
 
@@ -156,7 +158,7 @@ class Latent(Family):
             if code.deviation is not None:
                 deviations.append(code.deviation.cpu())
         labels = None if split.labels is None else torch.from_numpy(split.labels)
-        return EncodedItems(torch.cat(means), torch.cat(deviations) if deviations else None, labels)
+        return EncodedItems(torch.cat(means), torch.cat(deviations) if deviations else None, labels, split.conditions)
 
     @torch.no_grad()
     def _codes(self, split: Split) -> Iterator[Code]:
@@ -314,4 +316,4 @@ class LatentItems:
     def batch(self, indices: Tensor) -> Batch:
         """The items with these indices."""
         batch = self.items.batch(indices).to(self.model.device)
-        return Batch(self.model.encode(batch.values), batch.labels)
+        return Batch(self.model.encode(batch.values), batch.labels, batch.conditions)

@@ -51,6 +51,8 @@ def variances_on(model: Denoising, split: Items, seed: int = 0) -> VarianceTable
     model.eval()
     levels = [level for level in UniformLogSNR(to_clean=False)(model.path, LEVELS - 1) if level.alpha > 0]
     conditions = {"label": batch.labels} if model.num_classes and batch.labels is not None else {}
+    told = getattr(model, "conditions", ())
+    conditions |= {name: value for name, value in batch.conditions.items() if name in told}
     draws = Draws.of(seed, range(len(rows)), "variance", model.device)
     return estimate_variances(
         model.denoiser(), batch.values, levels, draws, conditions=conditions, estimator=squared_error

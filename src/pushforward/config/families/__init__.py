@@ -46,6 +46,12 @@ def resolve(config: ModelConfig, data: Dataset) -> ModelConfig:
             f"a target was named, and a {config.family} model predicts none: give --family card, or leave it out"
         )
     _check_kind(config, data)
+    inner = config.inner if isinstance(config, LatentConfig) else config
+    if not isinstance(inner, DiffusionConfig) and diffusion.told_of(data):
+        raise UserError(
+            f"conditions beside the class are told to diffusion models, and this is a {inner.family} model: leave "
+            "data.conditions out"
+        )
     resolved: ModelConfig = _MODULES[type(config)].resolve(config, data)
     return resolved
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import nn
@@ -26,6 +26,7 @@ from pushforward.config.family_schema import (
     VEConfig,
     VPConfig,
 )
+from pushforward.data.conditions import KNOWN, MASK
 from pushforward.data.dataset import Dataset, Split
 from pushforward.data.format import Format
 from pushforward.denoisers.precondition import (
@@ -40,6 +41,7 @@ from pushforward.denoisers.precondition import (
 from pushforward.errors import UserError
 from pushforward.models.diffusion import Diffusion
 from pushforward.networks import MLP, DiT, MagnitudeUNet, OnVectors, UNet
+from pushforward.networks.conditions import NAMES
 from pushforward.objectives.coupling import Assignment, Coupling, Sinkhorn
 from pushforward.objectives.weighting import (
     P2,
@@ -77,11 +79,25 @@ _MEASURED = 10_000
 
 def resolve(config: DiffusionConfig, data: Dataset) -> DiffusionConfig:
     """With network, σ_data, times and variance filled in. Raises UserError for settings that contradict one another."""
-    return resolve_for(config, data.shape, config.sigma_data or measure_sigma(data.train))
+    return resolve_for(config, data.shape, config.sigma_data or measure_sigma(data.train), told_of(data))
 
 
-def resolve_for(config: DiffusionConfig, shape: Sequence[int], sigma: float) -> DiffusionConfig:
-    """With all that is not given filled in for items of a shape, `sigma` as their deviation."""
+def told_of(data: Dataset) -> dict[str, int]:
+    """What is known of the items beside their class, by name: numbers of a vector or token, channels of an image."""
+    if not getattr(data.train, "conditions", None) or not len(data.train):
+        return {}
+    conditions = data.train.batch([0]).conditions
+    unknown = set(conditions) - set(KNOWN)
+    if unknown:
+        raise UserError(f"the items have the condition {min(unknown)!r}; networks are told {', '.join(KNOWN)}")
+    return {name: value.shape[1 if name == "image" else -1] for name, value in conditions.items()}
+
+
+def resolve_for(
+    config: DiffusionConfig, shape: Sequence[int], sigma: float, told: Mapping[str, int] | None = None
+) -> DiffusionConfig:
+    """With all that is not given filled in for items of a shape, `sigma` as their deviation, `told` what is known."""
+    config = config.model_copy(update={"told": _told(config, told or {})})
     config = config.model_copy(update={"times": _times(config), "learned_variance": _learned(config)})
     objective.check(config, build_path(config.path))
     network = config.network
@@ -101,7 +117,13 @@ def build(config: DiffusionConfig, form: Format, classes: int, network: nn.Modul
     sigma = config.sigma_data or 1.0
     if network is None:
         outputs = 2 * form.shape[0] if _learned(config) else None
-        network = build_network(config.network, form.shape, classes, outputs)
+        network = build_network(
+            config.network,
+            form.shape,
+            classes,
+            outputs,
+            {str(name): size for name, size in (config.told or {}).items()},
+        )
     prediction = _PREDICTIONS[config.prediction](sigma)
     with torch.device("cpu"):  # levels and laws are numbers, also where the model is made without its own
         path = build_path(config.path)
@@ -117,8 +139,21 @@ def build(config: DiffusionConfig, form: Format, classes: int, network: nn.Modul
             config.label_dropout,
             objective.loss(config.loss, weighting, path, form, learned=_learned(config)),
             _COUPLINGS[config.coupling](),
+            tuple(config.told or {}),
+            config.condition_dropout,
             variance=objective.variance(path, sigma) if _learned(config) else None,
         )
+
+
+def _told(config: DiffusionConfig, known: Mapping[str, int]) -> dict[str, int]:
+    """What the model is told: by default all that the data has. Raises UserError for what they do not have."""
+    if config.told is None:
+        return dict(known)
+    for name, size in config.told.items():
+        if known.get(name) != size:
+            has = ", ".join(f"{other} of {n}" for other, n in known.items()) or "none"
+            raise UserError(f"model.told names {name} of {size}, and the data has: {has} (data.conditions)")
+    return {str(name): size for name, size in config.told.items()}
 
 
 def _times(config: DiffusionConfig) -> str:
@@ -135,7 +170,8 @@ def describe(config: DiffusionConfig) -> str:
     loss = "" if config.loss == "simple" else f", {config.loss} loss"
     also = " and its variance" if _learned(config) else ""
     predicted = f"path {config.path.kind}, predicts {config.prediction}{also}{loss}{weighting}"
-    return f"{config.network.kind} · {predicted}, σ_data {config.sigma_data}"
+    known = f", told {', '.join(f'{name} of {size}' for name, size in config.told.items())}" if config.told else ""
+    return f"{config.network.kind} · {predicted}, σ_data {config.sigma_data}{known}"
 
 
 def _network_for(shape: Sequence[int], auto: AutoNetworkConfig) -> UNetConfig | MLPConfig:
@@ -197,18 +233,29 @@ def build_path(config: object) -> GaussianPath:
     raise UserError(f"there is no path {config!r}")
 
 
-def build_network(config: object, shape: Sequence[int], num_classes: int, outputs: int | None = None) -> nn.Module:
-    """The network that a resolved section describes, for items of a shape; `outputs` channels, by default as many."""
+def build_network(
+    config: object,
+    shape: Sequence[int],
+    num_classes: int,
+    outputs: int | None = None,
+    told: Mapping[str, int] | None = None,
+) -> nn.Module:
+    """The network that a resolved section describes, for items of a shape; `outputs` channels, by default as many.
+
+    `told` are its conditions beside the class and their sizes. Raises UserError where the network takes none such.
+    """
     classes = num_classes or None
+    known = {name: size for name, size in (told or {}).items() if name != MASK}
+    _check_told(config, known)
     match config:
         case UNetConfig() | SequenceUNetConfig():
-            return _unet(config, shape, classes, outputs)
+            return _unet(config, shape, classes, outputs, known)
         case MagnitudeUNetConfig() as c:
             return MagnitudeUNet(shape[0], c.width, c.multipliers, c.blocks, classes, c.dropout, c.recompute)
         case DiTConfig():
-            return _dit(config, shape, classes)
+            return _dit(config, shape, classes, known)
         case MLPConfig():
-            return MLP(shape[0], config.width, config.depth, classes, config.dropout, outputs)
+            return MLP(shape[0], config.width, config.depth, classes, config.dropout, outputs, **known)
         case CustomNetworkConfig():
             raise UserError(
                 f"this run was made with a network of your own ({config.name}): build it and pass it, "
@@ -217,8 +264,22 @@ def build_network(config: object, shape: Sequence[int], num_classes: int, output
     raise UserError(f"there is no network {config!r}")
 
 
+def _check_told(config: object, told: Mapping[str, int]) -> None:
+    takes: dict[type, Sequence[str]] = {MLPConfig: ("vector",), MagnitudeUNetConfig: ()}
+    missing = [name for name in told if name not in takes.get(type(config), NAMES)]
+    if missing:
+        raise UserError(
+            f"the network {getattr(config, 'kind', '')} is told no {missing[0]}: set model.network to unet or dit (of "
+            "vectors sequence-unet or dit), or leave it out of data.conditions"
+        )
+
+
 def _unet(
-    config: UNetConfig | SequenceUNetConfig, shape: Sequence[int], classes: int | None, outputs: int | None
+    config: UNetConfig | SequenceUNetConfig,
+    shape: Sequence[int],
+    classes: int | None,
+    outputs: int | None,
+    told: Mapping[str, int],
 ) -> nn.Module:
     images = isinstance(config, UNetConfig)
     net = UNet(
@@ -232,11 +293,12 @@ def _unet(
         out_channels=outputs if images else None,
         dims=2 if images else 1,
         recompute=config.recompute,
+        **told,
     )
     return net if images else OnVectors(net)
 
 
-def _dit(config: DiTConfig, shape: Sequence[int], classes: int | None) -> nn.Module:
+def _dit(config: DiTConfig, shape: Sequence[int], classes: int | None, told: Mapping[str, int]) -> nn.Module:
     images = len(shape) == 3
     net = DiT(
         shape[0] if images else 1,
@@ -247,6 +309,7 @@ def _dit(config: DiTConfig, shape: Sequence[int], classes: int | None) -> nn.Mod
         config.dropout,
         dims=2 if images else 1,
         recompute=config.recompute,
+        **told,
     )
     return net if images else OnVectors(net)
 

@@ -49,7 +49,8 @@ def resolve(config: LatentConfig, data: Dataset) -> LatentConfig:
             form = _indices(stage, data.format)[1]
         inner = discrete.resolve_for(config.inner, form, "codes")
     elif isinstance(config.inner, DiffusionConfig):
-        inner = diffusion.resolve_for(config.inner, latent_shape(stage, data.format), 1.0)
+        told = diffusion.told_of(data)
+        inner = diffusion.resolve_for(config.inner, latent_shape(stage, data.format), 1.0, told)
     else:
         inner = flow.resolve_for(config.inner, latent_format(latent_shape(stage, data.format)))
     conditional = config.conditional and bool(data.num_classes)
