@@ -180,6 +180,13 @@ def test_repeats_are_averaged_and_shared_pictures_counted(world):
     assert recording.shared == 0
 
 
+def test_a_first_stage_that_leads_elsewhere_is_refused(world):
+    stage = PCA((1, 4, 4), 6)
+    stage.encode = lambda x: stage.code(x).mean
+    with pytest.raises(UserError, match=r"latents of shape \(6,\), and the prior is of \(1, 4, 4\)"):
+        Prior.of(world.prior.generator, stage)
+
+
 def test_both_ways_are_usable_alone(world, components):
     recording = world.recording(60, 2)
     settings = replace(QUICK, strength=0.5)

@@ -65,7 +65,7 @@ def test_the_model_is_told_what_the_file_holds(run, files, command, refused, tmp
     found = api.load(run, device="cpu")
     assert found.config.model.told == {"vector": 2, "tokens": 4, "image": 1}
     assert set(found.sampled("x").model.conditions) == {"vector", "tokens", "image"}
-    assert "told vector of 2" in command("info", run).out
+    assert "vector of 2" in command("info", run).out
     assert len(found.data().train) == 48  # the file of conditions is found again
     network = found.generator.model.network
     with torch.no_grad():  # after two steps of training the output is next to nothing: let it be seen

@@ -129,3 +129,28 @@ def test_a_pipeline_is_the_prior_of_decoding_told_what_ridge_says(told, tmp_path
     np.savez(tmp_path / "x.npz", x=x)
     again = api.brain(told, Recording(*trials), settings, items=tmp_path / "x.npz")
     np.testing.assert_allclose(again.decoded.samples, found.decoded.samples, atol=1e-5)
+
+
+class UNet2DModel(nn.Module):
+    """Takes one channel to denoise and two of an image."""
+
+    def __init__(self):
+        super().__init__()
+        self.config = {"in_channels": 3, "out_channels": 1, "sample_size": 8}
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, x, time, return_dict=False):
+        return (self.weight * (x[:, :1] - x[:, 1:2] + x[:, 2:]),)
+
+
+def test_a_network_that_takes_more_than_it_gives_is_told_an_image():
+    network = DiffusersNetwork(UNet2DModel()).requires_grad_(False)
+    assert network.shape == (1, 8, 8) and network.accepts == ("image",)
+    pipe = Pipeline(network, SCHEDULE)
+    x, image = torch.linspace(-1, 1, 128).reshape(2, 1, 8, 8), torch.linspace(2, -1, 256).reshape(2, 2, 8, 8)
+    told = pipe.denoiser.given(image=image)(x, 0.5)
+    torch.testing.assert_close(told.noise, x - image[:, :1] + image[:, 1:])
+    with pytest.raises(UserError, match="an image of 2 channels beside what it denoises, and none was given"):
+        pipe.sample(1)
+    with pytest.raises(UserError, match=r"\(1, 8, 8\) was given"):
+        pipe.denoiser.given(image=image[:, :1])(x, 0.5)

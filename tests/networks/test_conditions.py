@@ -10,6 +10,7 @@ from pushforward.networks.checkpointing import recomputed
 from pushforward.networks.dit import DiT
 from pushforward.networks.magnitude import Kept, beside, mixed, silu, unit
 from pushforward.networks.magnitude_unet import MagnitudeUNet
+from pushforward.networks.mlp import MLP
 from pushforward.networks.patching import joined, patches_of
 from pushforward.networks.sequence import OnVectors
 from pushforward.networks.unet import UNet
@@ -74,6 +75,26 @@ def test_a_dropped_condition_is_one_that_was_never_given(net_and, name, column):
     given = net(x, time, **conditions)
     torch.testing.assert_close(mixed_batch[[1, 3]], without[[1, 3]])
     torch.testing.assert_close(mixed_batch[[0, 2]], given[[0, 2]])
+
+
+def test_a_perceptron_is_told_vectors():
+    torch.manual_seed(0)
+    net, draws = randomised(MLP(2, 16, 1, 3, vector=4)), Draws.of(0, range(4))
+    x, time, label, vector = (
+        draws.normal((2,)),
+        torch.linspace(-2, 2, 4),
+        torch.arange(4) % 3,
+        draws.at("v").normal((4,)),
+    )
+    given, without = net(x, time, label, vector), net(x, time, label)
+    dropped = torch.zeros(4, 3, dtype=torch.bool)
+    dropped[[1, 3], 0] = True
+    mixed_batch = net(x, time, label, vector, dropped)
+    torch.testing.assert_close(mixed_batch[[1, 3]], without[[1, 3]])
+    torch.testing.assert_close(mixed_batch[[0, 2]], given[[0, 2]])
+    assert not torch.allclose(given, without, atol=1e-4)
+    with pytest.raises(UserError, match="condition vector was given the shape"):
+        net(x, time, label, vector[:, :3])
 
 
 def test_tokens_have_no_order_and_those_that_are_masked_do_not_count(net_and):

@@ -60,7 +60,21 @@ class Prior:
         found = inner if isinstance(inner, DiffusionGenerator) else as_denoising(generator, "decoding brain activity")
         if found.conditions:
             raise UserError("what the prior is told is decoded from the voxels: leave `given` out")
-        return Prior(found, stage or (whole if latent else Whole()))
+        prior = Prior(found, stage or (whole if latent else Whole()))
+        if stage is not None:
+            prior.check_stage()
+        return prior
+
+    @torch.no_grad()
+    def check_stage(self) -> None:
+        """Raise UserError where the first stage does not lead to the space of the denoiser and back."""
+        name, blank = type(self.stage).__name__, torch.zeros(1, *self.form.shape, device=self.device)
+        latent, wanted = tuple(self.stage.encode(blank).shape[1:]), tuple(self.generator.model.shape)
+        if latent != wanted:
+            raise UserError(f"the first stage {name} gives latents of shape {latent}, and the prior is of {wanted}")
+        back = tuple(self.stage.decode(torch.zeros(1, *wanted, device=self.device)).shape[1:])
+        if back != self.form.shape:
+            raise UserError(f"the first stage {name} gives items of shape {back}, and the data's are {self.form.shape}")
 
     @property
     def form(self) -> Format:

@@ -64,7 +64,8 @@ class DiffusersNetwork(nn.Module):
     """A network of diffusers as ours are called: net(x, time, label=…, context=…), time what its schedule says.
 
     `label` (B,) are classes, `context` (B, tokens, width) what it attends to; `text_embeds` and `time_ids` are those of
-    the larger text models. Half the channels of an output twice as wide are a learned variance, and left out.
+    the larger text models; `image` (B, c, H, W) are the further channels of one that takes more than it gives, as for
+    inpainting and super-resolution. Half the channels of an output twice as wide are a learned variance, and left out.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -82,7 +83,13 @@ class DiffusersNetwork(nn.Module):
         if size is None:
             raise UserError(f"the configuration of this {self.kind} has no sample_size: say the shape of its items")
         height, width = (size, size) if isinstance(size, int) else size
-        return int(self.config["in_channels"]), int(height), int(width)
+        return self.channels, int(height), int(width)
+
+    @property
+    def channels(self) -> int:
+        """Of what it denoises."""
+        taken, given = int(self.config["in_channels"]), int(self.config.get("out_channels") or 0)
+        return given if 0 < given < taken else taken
 
     @property
     def num_classes(self) -> int:
@@ -95,6 +102,8 @@ class DiffusersNetwork(nn.Module):
     def accepts(self) -> tuple[str, ...]:
         """The conditions that it takes."""
         names = ("label",) if self.num_classes or self.config.get("class_embed_type") else ()
+        if self.channels < int(self.config["in_channels"]):
+            names = (*names, "image")
         if self.config.get("cross_attention_dim") and self.kind in ("UNet2DConditionModel", "Transformer2DModel"):
             names = (*names, "context")
         return (*names, "text_embeds", "time_ids") if self.config.get("addition_embed_type") == "text_time" else names
@@ -107,7 +116,9 @@ class DiffusersNetwork(nn.Module):
         context: Tensor | None = None,
         text_embeds: Tensor | None = None,
         time_ids: Tensor | None = None,
+        image: Tensor | None = None,
     ) -> Tensor:
+        channels, x = x.shape[1], self._with(x, image)
         given: dict[str, Any] = {} if label is None else {"class_labels": label}
         if self.kind == "UNet2DConditionModel":
             given["encoder_hidden_states"] = context
@@ -119,7 +130,19 @@ class DiffusersNetwork(nn.Module):
             out = self.module(x, timestep=time, return_dict=False, **given)[0]
         else:
             out = self.module(x, time, return_dict=False, **given)[0]
-        return out[:, : x.shape[1]] if out.shape[1] == 2 * x.shape[1] else out
+        return out[:, :channels] if out.shape[1] == 2 * channels else out
+
+    def _with(self, x: Tensor, image: Tensor | None) -> Tensor:
+        wanted = int(self.config["in_channels"]) - self.channels
+        if not wanted:
+            return x
+        if image is None or image.shape[1:] != (wanted, *x.shape[2:]):
+            said = "none was given" if image is None else f"{tuple(image.shape[1:])} was given"
+            raise UserError(
+                f"this {self.kind} is told an image of {wanted} channels beside what it denoises, and {said}: bind it, "
+                f"given(image=…), of shape {(wanted, *x.shape[2:])}"
+            )
+        return torch.cat((x, image.to(x)), 1)
 
 
 class TableNetwork(nn.Module):
@@ -151,6 +174,8 @@ class Autoencoder(nn.Module):
         super().__init__()
         self.module = module
         config: Mapping[str, Any] = dict(module.config)  # type: ignore[arg-type]
+        self.channels = int(config.get("vq_embed_dim") or config.get("latent_channels") or 0)
+        """Of a latent; 0 where the configuration does not say."""
         self.scale = float(config.get("scaling_factor") or 1.0)
         self.shift = float(config.get("shift_factor") or 0.0)
 

@@ -114,6 +114,11 @@ def read_pipeline(source: str | Path, *, revision: str | None = None) -> Pipelin
     network = DiffusersNetwork(read_module(_part(folder, index, _NETWORK_PARTS), NETWORKS))
     stage = next((name for name in _STAGE_PARTS if _named(index.get(name))), None)
     first_stage = None if stage is None else Autoencoder(read_module(folder / stage, AUTOENCODERS))
+    if first_stage is not None and first_stage.channels not in (0, network.channels):
+        raise UserError(
+            f"the autoencoder of {folder} has latents of {first_stage.channels} channels, and its {network.kind} "
+            f"denoises {network.channels}: they are not of one model"
+        )
     return Pipeline(network, schedule, first_stage)
 
 
