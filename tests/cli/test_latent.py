@@ -83,11 +83,12 @@ def test_a_sampler_is_tuned_to_the_model_of_latents_and_its_restorations_are_cal
     drawn = command("sample", run, "--steps", 2, "-n", 2, "-o", tmp_path / "s.npz", "--json")
     assert drawn.code == 0 and drawn.json["tuned"], drawn.err
 
-    monkeypatch.setattr(calibrating, "LEAST", 8)
+    monkeypatch.setattr(calibrating, "LEAST", 20)
+    monkeypatch.setattr(calibrating, "TRUTHS", 4)
     operator.write_text('operator = { kind = "mask", hidden = [2, 2, 4, 4] }\nnoise = { sigma = 0.5 }\n')
-    asked = ("calibrate", run, "--operator", operator, "--data", "train", "-n", 8, "--samples", 19, "--evaluations", 3)
+    asked = ("calibrate", run, "--operator", operator, "--data", "train", "-n", 20, "--samples", 19, "--evaluations", 3)
     found = command(*asked, "--json")
-    assert found.code == 0 and found.json["items"] == 8, found.err
+    assert found.code == 0 and found.json["items"] == 20, found.err
     assert set(found.json["drawn"]["coverage"]) == set(found.json["true"]["coverage"])
 
 

@@ -15,8 +15,8 @@ from pushforward.config.operator_schema import MeasurementConfig, NoiseSection
 from pushforward.config.operators import build_likelihood, build_operator, simulated
 from pushforward.config.rows import rows_of
 from pushforward.config.run import Run
-from pushforward.denoisers import Denoiser
 from pushforward.config.spaces import space_of
+from pushforward.denoisers import Denoiser
 from pushforward.errors import UserError
 from pushforward.inverse import Likelihood, LinearOperator
 from pushforward.inverse.likelihoods.likelihood import Measurement
