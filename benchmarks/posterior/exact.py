@@ -58,6 +58,17 @@ def scratch(method: object, evaluations: int) -> Callable[[Problem, int, int], P
     return run
 
 
+def in_crowds(method: object, evaluations: int, size: int) -> Callable[[Problem, int, int], Posterior]:
+    """As many draws, by crowds of a few that know nothing of one another."""
+
+    def run(problem: Problem, samples: int, seed: int) -> Posterior:
+        seeds = range(seed, seed + samples // size)
+        parts = [scratch(method, evaluations)(problem, size, s).samples for s in seeds]
+        return Posterior(torch.cat(parts), float(evaluations), problem.likelihood)
+
+    return run
+
+
 ROWS = {
     "invariance, 20 sweeps of 10": invariance(10, 20),
     "invariance, 50 sweeps of 10": invariance(10, 50),
@@ -65,6 +76,8 @@ ROWS = {
     "split Gibbs, 500": scratch(SplitGibbs(), 500),
     "split Gibbs, 1000": scratch(SplitGibbs(), 1000),
     "split Gibbs, 2000": scratch(SplitGibbs(), 2000),
+    "tempering, 500": scratch(Tempering(), 500),
+    "tempering, 1000, crowds of 16": in_crowds(Tempering(), 1000, 16),
     "tempering, 1000": scratch(Tempering(), 1000),
     "tempering, 2000": scratch(Tempering(), 2000),
     "twisted SMC, 100": scratch(Twisted(), 100),

@@ -3,9 +3,10 @@
     .venv/bin/python benchmarks/posterior/network.py RUN --operator FILE [--items 200] [--method exact --method pigdm …]
 
 For each method, `pushforward calibrate`: ranks of sums, norms, projections and log p(y | x) on items that the network
-drew itself, residuals, coverage on true items of the test split, and the coverage of conformal intervals on those of
-them that they were not fitted on. With --priced, also the price of 64 draws for each of 16 images. Entries are named by
-the run, the operator and the method; results: `benchmarks/results/posterior_network.json`.
+drew itself, residuals and the Stein test, which need no truth, coverage on true items of the test split, and the
+coverage of conformal intervals on those of them that they were not fitted on. With --priced, also the price of 64 draws
+for each of 16 images. Entries are named by the run, the operator and the method; results:
+`benchmarks/results/posterior_network.json`.
 """
 
 from __future__ import annotations
@@ -38,13 +39,14 @@ def main() -> None:
     parser.add_argument("--operator", type=Path, required=True)
     parser.add_argument("--items", type=int, default=200)
     parser.add_argument("--samples", type=int, default=39)
-    parser.add_argument("--method", action="append", help="[ddrm, pigdm, exact]")
+    parser.add_argument("--method", action="append", help="[ddrm, pigdm, exact, tempering]")
+    parser.add_argument("--evaluations", type=int, help="per draw [what suits the method]")
     parser.add_argument("--missing", action="store_true")
     parser.add_argument("--priced", action="store_true", help="also 64 draws for each of 16 images")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     run, config = api.load(asked.run), read_measurement(asked.operator)
-    for method in asked.method or ["ddrm", "pigdm", "exact"]:
+    for method in asked.method or ["ddrm", "pigdm", "exact", "tempering"]:
         entry = f"{asked.run.name}, {asked.operator.stem}: {method}"
         if asked.missing and entry in read("posterior_network"):
             continue
@@ -55,7 +57,7 @@ def main() -> None:
             method=method,
             items=asked.items,
             samples=asked.samples,
-            evaluations=named_method(method).evaluations,
+            evaluations=asked.evaluations or named_method(method).evaluations,
         )
         told = calibration_values(found)
         if asked.priced:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -104,6 +106,24 @@ def test_draws_through_the_decoder_are_about_the_posterior_and_lose_what_the_fir
     error = (items.mean(0) - truth).square().mean()
     assert float(error) < 0.5 * float((y - truth).square().mean())
     assert float(error.sqrt()) > space.lost
+
+
+def test_exact_draws_through_the_decoder_are_those_of_the_closed_form(space):
+    space, x = space
+    y = x[:4] + SIGMA * Draws.of(2, range(4)).normal((DIM,))
+    likelihood = Gaussian(Identity(), y.double(), SIGMA)
+    seen = space.likelihood(likelihood)
+    question = Question(space.generator.conditioned(None), seen, space.shape, 4)
+    method = space.method("exact", named_method("exact"), likelihood)
+    answer = infer(replace(method, inner=6, start=10), question, samples=48, evaluations=190)
+    unit = space.model.decode(torch.cat((torch.zeros(1, KEPT), torch.eye(KEPT)))).double()
+    decoder, variance = (unit[1:] - unit[0]).T, float(seen.sigma) ** 2
+    precision = torch.eye(KEPT).double() + decoder.T @ decoder / variance
+    mean = torch.linalg.solve(precision, decoder.T @ (y.double() - unit[0]).T / variance).T
+    spread = torch.linalg.inv(precision).diagonal().sqrt()
+    found = answer.samples.double()
+    assert float(((found.mean(0) - mean) / spread).square().mean().sqrt()) < 0.3  # 1/√48 is 0.14
+    assert 0.75 < float(found.var(0).mean() / spread.square().mean()) < 1.3
 
 
 def test_other_methods_have_the_decoder_as_their_operator(space):

@@ -111,7 +111,12 @@ def restore(
     if config.noise.unknown and method is None:
         method = ESTIMATING
         common.say(f"the noise level is estimated with the items, by the method {ESTIMATING}")
-    if method is None and evaluations is None and not isinstance(found.generator, LatentGenerator):
+    if method is None and isinstance(found.generator, LatentGenerator):
+        common.say(
+            "restored through the decoder by guidance, an approximation whose uncertainty is not to be trusted as it "
+            f"is: --method {ESTIMATING} draws from the posterior of the latent"
+        )
+    elif method is None and evaluations is None:
         api.checked_likelihood(found, config, operator.parent, measured.y, measured.mask)  # before any work is done
         method, evaluations = _recommended(found, config, operator.parent, label, guidance, batch_size, common)
     method = method or USUAL_METHOD
