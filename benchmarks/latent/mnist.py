@@ -28,23 +28,30 @@ from torch.nn import functional
 import pushforward as pf
 from pushforward.config.operator_schema import MeasurementConfig
 from pushforward.config.restoring import restore, simulate
+from pushforward.config.shaping import shaped
+from pushforward.denoisers.guidance import ALWAYS, GuidanceInterval
 from pushforward.metrics.distances import frechet_distance
 from pushforward.numerics.random import permutation
 
 TRAIN, SAMPLES, FEATURES = 8000, 2000, 32
-WEIGHTS, EVALUATIONS = (2.0, 1.0, 3.0), (10, 50)
+WITHIN = GuidanceInterval(0.5, 3.0)
+"""Noise levels σ/α at which guidance acts: at more it takes variety, at less it changes nothing (Kynkäänniemi 2024)."""
+ASKED = (
+    (2.0, 20, WITHIN), (2.0, 20, ALWAYS), (1.0, 20, ALWAYS), (3.0, 20, WITHIN), (2.0, 10, WITHIN), (2.0, 50, WITHIN),
+)  # fmt: skip
+"""(weight, evaluations, where guidance acts); the first is held to the bounds."""
 SETTINGS = (
     "data.validation=0.025",
-    "training.batch_size=128",
+    "training.batch_size=64",
     "training.learning_rate=0.002",
     "training.ema_lengths=[0.1]",
     "training.log_every=50",
-    "model.first_stage.width=12",
+    "model.first_stage.width=16",
     "model.inner.network=unet",
-    "model.inner.network.width=40",
+    "model.inner.network.width=56",
     "model.inner.network.multipliers=[1,2]",
     "model.inner.network.blocks=1",
-    "model.inner.network.dropout=0.1",
+    "model.inner.network.dropout=0.0",
 )
 
 
@@ -144,9 +151,12 @@ def reconstruction(run: object, images: np.ndarray) -> dict:
     return {"psnr": psnr(images, run.format.decode(back)), "parameters": parameters}
 
 
-def sampled(generator: object, judge: Judge, test: tuple[Tensor, np.ndarray], weight: float, steps: int) -> dict:
+def sampled(
+    run: object, judge: Judge, test: tuple[Tensor, np.ndarray], weight: float, steps: int, interval: GuidanceInterval
+) -> dict:
     """Samples of one weight and number of evaluations, judged."""
     real, real_labels = test
+    generator = shaped(run, guidance=weight, interval=interval).generator
     began = time.process_time()
     made = generator.sample(SAMPLES, steps=steps, guidance=weight, label=[str(c) for c in real_labels], seed=1)
     seconds = time.process_time() - began
@@ -156,6 +166,7 @@ def sampled(generator: object, judge: Judge, test: tuple[Tensor, np.ndarray], we
     return {
         "weight": weight,
         "evaluations": steps,
+        "guided at": None if interval is ALWAYS else [interval.low, interval.high],
         "accuracy": float((predicted == real_labels).mean()),
         "frechet": frechet_distance(features, real),
         "within_classes": within_classes(features, real_labels, real, real_labels),
@@ -196,11 +207,17 @@ def spent_on(run: Path) -> float:
     return sum(max(row.get("seconds", 0.0) for row in part) for part in rows)
 
 
+def named(weight: float, steps: int, interval: GuidanceInterval) -> str:
+    return f"weight {weight}, {steps} evaluations" + (
+        "" if interval is ALWAYS else f", at {interval.low} to {interval.high}"
+    )
+
+
 def verdict(figures: dict) -> int:
     """One line for each bound; 1 where one is missed."""
-    guided = figures["weight 2.0, 20 evaluations"]
+    guided = figures[named(*ASKED[0])]
     bounds = {
-        "both trainings in 20 minutes": figures["training"]["total"] <= 1200,
+        "both trainings in 20 minutes of one core's processor": figures["training"]["processor"] <= 1200,
         "accuracy at weight 2 at least 0.95": guided["accuracy"] >= 0.95,
         "their Fréchet distance at most 3 × its floor": guided["frechet"] <= 3 * figures["judge"]["floor"],
         "shuffled labels are told apart": guided["shuffled_accuracy"] < 0.2,
@@ -214,7 +231,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, default=Path("runs/latent-mnist"))
-    parser.add_argument("--steps", type=int, nargs=2, default=(700, 3500), help="of the autoencoder, of the latents")
+    parser.add_argument("--steps", type=int, nargs=2, default=(1000, 5000), help="of the autoencoder, of the latents")
     given = parser.parse_args()
     torch.set_num_threads(1)
     given.out.mkdir(parents=True, exist_ok=True)
@@ -238,11 +255,9 @@ def main() -> None:
     ceiling = float((judge.predict(real) == labels[TRAIN:]).mean())
     keep("judge", {"accuracy": ceiling, "floor": floor, "floor_within": own})
     test = (real, labels[TRAIN:])
-    asked = [(weight, 20) for weight in WEIGHTS] + [(2.0, steps) for steps in EVALUATIONS]
-    for weight, steps in asked:
-        name = f"weight {weight}, {steps} evaluations"
-        if name not in figures:
-            keep(name, sampled(run.generator, judge, test, weight, steps))
+    for asked in ASKED:
+        if named(*asked) not in figures:
+            keep(named(*asked), sampled(run, judge, test, *asked))
     if "restoration" not in figures:
         keep("restoration", restored(run, images[TRAIN:], given.out))
     sys.exit(verdict(figures))
