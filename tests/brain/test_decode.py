@@ -180,6 +180,22 @@ def test_repeats_are_averaged_and_shared_pictures_counted(world):
     assert recording.shared == 0
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"evaluations": 0}, "at least 1"),
+        ({"permutations": -1}, "at least 0"),
+        ({"at_once": 0}, "at once are at least 1"),
+        ({"guidance": float("nan")}, "guidance must be a finite number"),
+        ({"strength": -1.0}, r"strength of the noise lies in \(0, 1\]"),
+        ({"strength": float("nan")}, r"strength of the noise lies in \(0, 1\]"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused_before_any_work(settings, words):
+    with pytest.raises(UserError, match=words):
+        Settings(**settings)
+
+
 def test_a_first_stage_that_leads_elsewhere_is_refused(world):
     stage = PCA((1, 4, 4), 6)
     stage.encode = lambda x: stage.code(x).mean

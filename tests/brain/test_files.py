@@ -120,6 +120,11 @@ def test_volumes_inside_a_mask(tmp_path):
         ({"voxels": VOXELS, "stimuli": PICTURES, "regions": np.arange(4)}, Reading(), "regions of 4 voxels"),
         ({"voxels": VOXELS, "stimuli": PICTURES, "labels": np.arange(12)}, Reading(classes=("a",)), "label '0'"),
         ({"voxels": VOXELS, "stimuli": PICTURES}, Reading(test=1.5), "share of stimuli"),
+        (
+            {"voxels": VOXELS[:2], "stimuli": PICTURES[:2]},
+            Reading(),
+            "2 different stimuli are too few to hold some out",
+        ),
     ],
 )
 def test_what_is_wrong_is_said(tmp_path, arrays, reading, words):

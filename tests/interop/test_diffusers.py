@@ -197,6 +197,19 @@ def test_an_autoencoder_as_first_stage(tmp_path):
         torch.testing.assert_close(read.decode(0.5 * z), vae.decode(z).sample, rtol=1e-5, atol=1e-5)
 
 
+def test_an_autoencoder_of_other_latents_is_refused_when_the_folder_is_read(network, tmp_path):
+    vae = diffusers.AutoencoderKL(
+        block_out_channels=(8,), norm_num_groups=4, latent_channels=3,
+        down_block_types=("DownEncoderBlock2D",), up_block_types=("UpDecoderBlock2D",),
+    )  # fmt: skip
+    diffusers.DDIMPipeline(network, diffusers.DDIMScheduler()).save_pretrained(tmp_path / "pipe")
+    vae.save_pretrained(tmp_path / "pipe" / "vae")
+    index = tmp_path / "pipe" / "model_index.json"
+    index.write_text(json.dumps(json.loads(index.read_text()) | {"vae": ["diffusers", "AutoencoderKL"]}))
+    with pytest.raises(UserError, match="latents of 3 channels, and its UNet2DModel denoises 2"):
+        read_pipeline(tmp_path / "pipe")
+
+
 def test_our_sampler_inside_their_pipeline(network):
     pipe = diffusers.DDPMPipeline(network, diffusers.DDPMScheduler(clip_sample=False))
     pipe.scheduler = Scheduler.of(pipe.scheduler.config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -48,6 +49,15 @@ class Settings:
     def __post_init__(self) -> None:
         if self.samples < 2:
             raise UserError(f"an uncertainty needs at least two samples of each trial; got {self.samples}")
+        if self.permutations < 0 or self.at_once < 1 or (self.evaluations is not None and self.evaluations < 1):
+            raise UserError(
+                "evaluations and the samples computed at once are at least 1, permutations at least 0; got "
+                f"{self.evaluations}, {self.at_once} and {self.permutations}"
+            )
+        if not math.isfinite(self.guidance):
+            raise UserError(f"the weight of guidance must be a finite number, 1 for none; got {self.guidance}")
+        if self.strength is not None and not 0 < self.strength <= 1:
+            raise UserError(f"the strength of the noise lies in (0, 1]: 1 forgets the first guess; got {self.strength}")
         if self.exact and self.strength is not None:
             raise UserError("exact draws have no strength: give one or the other")
 

@@ -122,6 +122,11 @@ def _held_out(trials: Trials, reading: Reading) -> np.ndarray:
     """A share of the stimuli with all their trials."""
     groups = trials.groups
     count = int(groups.max()) + 1
+    if count < 5:
+        raise UserError(
+            f"{trials.what} has no split, and {count} different stimuli are too few to hold some out: at least 5 are "
+            "needed"
+        )
     if not 0 < reading.test < 1:
         raise UserError(f"the share of stimuli to hold out lies between 0 and 1; got {reading.test}")
     chosen = permutation(key(reading.seed, "held out"), count)[: max(2, round(reading.test * count))].numpy()
