@@ -102,6 +102,9 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     args.out.mkdir(parents=True, exist_ok=True)
+    unknown = sorted(set(args.toys.split(",")) - set(TOYS))
+    if unknown:
+        parser.error(f"{unknown[0]!r} is none of {', '.join(TOYS)}")
     for name in args.toys.split(","):
         path = args.out / f"{name.replace(' ', '-')}.json"
         found = stored(path, lambda name=name: measure(name, args.steps, args.out))  # type: ignore[misc]

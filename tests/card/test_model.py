@@ -96,6 +96,25 @@ def test_a_rows_prediction_depends_on_the_row_alone(exact):
     assert max(len(part) for part in exact.stream(x, 16, f=f, at_once=40)) == 2
 
 
+def test_a_million_draws_are_made_in_one_stream_of_small_batches(exact):
+    """10,000 rows × 100: never more than 2,048 draws at once, and only what was asked for is kept."""
+    sizes = []
+
+    class Nothing(torch.nn.Module):
+        def encode(self, context):
+            return context
+
+        def forward(self, x, time, context=None):
+            sizes.append(len(x))
+            return torch.zeros_like(x)
+
+    exact.card.network = Nothing()
+    x = torch.linspace(-1, 1, 10_000)[:, None]
+    found = exact.predict(x, f=torch.zeros(10_000, 1), samples=100, levels=(0.5,), evaluations=2)
+    assert max(sizes) <= 2048 and sum(sizes) >= 2 * 1_000_000
+    assert found.samples is None and found.mean.shape == (10_000, 1) and found.quantiles.shape == (10_000, 1, 1)
+
+
 def test_what_cannot_be_asked_is_refused(exact):
     with pytest.raises(UserError, match="makes no rows"):
         exact.sample(3)

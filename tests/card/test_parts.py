@@ -11,7 +11,7 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from pushforward.card.classes import fit_temperature, nearest_corner, probabilities, published_rule, votes
 from pushforward.card.conformal import conformal_quantile, interval_scores
-from pushforward.card.draws import sample_draws, spread_normals
+from pushforward.card.draws import check_levels, quantiles, sample_draws, spread_normals
 from pushforward.card.folds import folds_of, row_numbers
 from pushforward.card.learners import Boosted, Perceptrons
 from pushforward.card.means import Stacked
@@ -94,13 +94,23 @@ def test_out_of_fold_predictions_come_from_parts_that_have_not_seen_their_row():
     mean = Stacked(3, 1, False, [Boosted(trees=60, leaves=16)], folds=4)
     mean.fit(tensor(X), tensor(noise))
     mean.weights.fill_(1.0)
-    unseen = mean.out_of_fold(tensor(X)).numpy()
+    unseen = mean.out_of_fold(tensor(X), tensor(noise)).numpy()
     seen = mean(tensor(X)).numpy()
     assert np.corrcoef(seen[:, 0], noise[:, 0])[0, 1] > 0.7
     assert abs(np.corrcoef(unseen[:, 0], noise[:, 0])[0, 1]) < 0.3
-    fold = folds_of(tensor(X), 4)
+    fold = folds_of(tensor(X), tensor(noise), 4)
     part = mean._read(0, int(fold[5]), tensor(X[5:6]))
-    assert torch.equal(part[0], mean.out_of_fold(tensor(X))[5])
+    assert torch.equal(part[0], mean.out_of_fold(tensor(X), tensor(noise))[5])
+
+
+def test_rows_that_take_few_values_are_in_every_fold():
+    level = RNG.integers(0, 4, 200)
+    x, means = np.eye(4)[level], np.array([-2.0, 1.0, 3.0, 0.0])
+    y = tensor((means[level] + 0.1 * RNG.normal(size=200))[:, None])
+    mean = Stacked(4, 1, False, [Boosted(trees=60, leaves=8)], folds=5)
+    mean.fit(tensor(x), y)
+    assert mean.out_of_fold(tensor(x), y)[:, 0].numpy() == pytest.approx(means[level], abs=0.3)
+    assert mean(tensor(x))[:, 0].numpy() == pytest.approx(means[level], abs=0.3)
 
 
 def test_weights_prefer_what_predicts_better():
@@ -114,8 +124,11 @@ def test_rows_have_numbers_of_their_own():
     assert len(set(row_numbers(x).tolist())) == 120
     assert torch.equal(row_numbers(x[[7, 3]]), row_numbers(x)[[7, 3]])
     assert torch.equal(row_numbers(torch.zeros(1, 2)), row_numbers(-torch.zeros(1, 2)))
-    counts = torch.bincount(folds_of(torch.arange(5000.0)[:, None], 5))
-    assert stats.chisquare(counts.numpy()).pvalue > 1e-3
+    for rows in (torch.arange(5000.0)[:, None], torch.zeros(5000, 1)):
+        counts = torch.bincount(folds_of(rows, torch.zeros(5000, 1), 5))
+        assert stats.chisquare(counts.numpy()).pvalue > 1e-3
+    order = torch.randperm(120, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(folds_of(x[order], x[order], 5), folds_of(x, x, 5)[order])
 
 
 def test_noise_of_a_row_is_the_same_alone_and_spread_over_its_law():
@@ -128,6 +141,19 @@ def test_noise_of_a_row_is_the_same_alone_and_spread_over_its_law():
     many = spread_normals(sample_draws(tensor(RNG.normal(size=(2000, 1))), 4, 0), 4, 1)
     assert stats.kstest(many[:, 0].numpy(), "norm").pvalue > 1e-3
     assert abs(float(z[:, :, 0].mean())) < 5e-3
+
+
+@pytest.mark.parametrize(("evenly", "count"), [(True, 30), (False, 39)])
+def test_a_further_draw_falls_below_a_quantile_with_its_probability(evenly, count):
+    """Of few draws, where with the usual rank (S − 1) q + 1 a central 90 % covers 87 % (evenly) or 85.5 %."""
+    rows = tensor(RNG.normal(size=(4000, 1)))
+    draws = sample_draws(rows, count, 2)
+    z = (spread_normals(draws, count, 1) if evenly else draws.at("prior").normal((1,))).reshape(4000, count, 1)
+    levels = (0.05, 0.5, 0.95)
+    below = torch.special.ndtr(quantiles(z, levels, evenly))[:, :, 0].mean(0)
+    assert below.numpy() == pytest.approx(levels, abs=0.004)
+    with pytest.raises(UserError, match=r"0\.99 needs at least 50 draws"):
+        check_levels((0.5, 0.99), count)
 
 
 def test_more_of_a_class_never_decides_for_another():

@@ -7,16 +7,21 @@ import pickle
 import numpy as np
 import pytest
 from sklearn.base import clone
-from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from pushforward import CARDClassifier, CARDRegressor
+from pushforward.card.learners import Perceptrons
+from pushforward.card.means import Stacked
 from pushforward.errors import UserError
 from pushforward.estimators import Conformal, Published, Usual
 from pushforward.metrics.coverage import picp
+from pushforward.models.predictor import Predictor
+from pushforward.training import Recipe
 
 QUICK = Usual(width=16, depth=1, batch_size=16, dropout=0.0, folds=2)
 RNG = np.random.default_rng(0)
@@ -25,7 +30,8 @@ Y = X[:, 0] + 0.3 * np.abs(X[:, 1]) * RNG.normal(size=80)
 
 
 def regressor(**given):
-    return CARDRegressor(LinearRegression(), QUICK, **{"steps": 10, "n_samples": 16, "evaluations": 5, **given})
+    usual = {"mean": LinearRegression(), "setting": QUICK, "steps": 10, "n_samples": 16, "evaluations": 5}
+    return CARDRegressor(**{**usual, **given})
 
 
 def classifier(**given):
@@ -100,12 +106,14 @@ def test_a_callable_is_the_regression_as_it_is():
         CARDRegressor(3, QUICK).fit(X, Y)
     with pytest.raises(UserError, match="was expected"):
         CARDRegressor(lambda rows: rows[:, :2], QUICK).fit(X, Y)
+    with pytest.raises(UserError, match="probabilities that sum to 1"):
+        CARDClassifier(lambda rows: rows[:, :2], QUICK).fit(X, Y > 0)
 
 
 def test_categories_and_tables_come_and_go():
     kind = np.where(X[:, 1] > 0, "warm", "cold")
     table = Table({"a": X[:, 0], "kind": kind}, index=np.arange(80) + 100)
-    model = CARDRegressor(None, QUICK, steps=10, n_samples=8, evaluations=4).fit(table, Y + 3 * (kind == "warm"))
+    model = CARDRegressor(None, QUICK, steps=10, n_samples=16, evaluations=4).fit(table, Y + 3 * (kind == "warm"))
     assert list(model.feature_names_in_) == ["a", "kind"]
     predicted = model.predict(table)
     assert predicted[kind == "warm"].mean() - predicted[kind == "cold"].mean() > 1.5
@@ -123,9 +131,28 @@ def test_categories_and_tables_come_and_go():
 def test_real_data_frames():
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({"a": X[:, 0], "kind": np.where(X[:, 1] > 0, "warm", "cold")}, index=range(100, 180))
-    model = CARDRegressor(None, QUICK, steps=10, n_samples=8, evaluations=4).fit(frame, pandas.Series(Y, name="price"))
+    frame["kind"] = frame["kind"].astype("category")
+    price = pandas.Series(Y + 3 * (frame["kind"] == "warm"), name="price")
+    model = CARDRegressor(None, QUICK, steps=10, n_samples=16, evaluations=4).fit(frame, price)
     out = model.predict_table(frame)
-    assert isinstance(out, pandas.DataFrame) and list(out.index) == list(range(100, 180)) and "price_sd" in out
+    assert isinstance(out, pandas.DataFrame) and out.index.equals(frame.index)
+    assert list(out) == ["price", "price_sd", "price_q5", "price_q50", "price_q95"]
+    assert out["price"].to_numpy() == pytest.approx(model.predict(frame[["kind", "a"]]), abs=1e-5)  # found by name
+    with pytest.raises(UserError, match=r"'a' \(1 row, first 0\)"):
+        model.predict(pandas.DataFrame({"a": pandas.array([None, 1], "Int64"), "kind": ["warm", "cold"]}))
+    both = pandas.DataFrame({"a": Y, "b": -Y}, index=frame.index)
+    law = regressor().fit(frame[["a"]], both)
+    assert list(law.predict_table(frame[["a"]]))[::5] == ["a (response)", "b"]
+
+
+def test_a_missing_value_of_pandas_is_no_category():
+    class NA:
+        def __repr__(self):
+            return "<NA>"
+
+    table = Table({"a": np.array([1, NA(), 3] * 10, dtype=object), "kind": np.array(["u", "v", "w"] * 10)})
+    with pytest.raises(UserError, match=r"'a' \(10 rows, first 1\)"):
+        regressor().fit(table, Y[:30])
 
 
 def test_missing_values_are_refused_with_their_columns():
@@ -157,8 +184,64 @@ def test_a_classifier_says_how_sure_it_is():
         model.log_prob(X[:1], ["never"])
 
 
-def test_the_published_setting_runs_its_own_chain():
+def test_a_column_with_the_name_of_the_response_is_a_feature():
+    noise = RNG.permutation(Y)
+    model = regressor().fit(Table({"a": X[:, 0], "y": noise}), Y)
+    assert np.corrcoef(model.predict(Table({"a": X[:, 0], "y": noise})), X[:, 0])[0, 1] > 0.95
+    assert model.pairing_.targets == ("y (response)",)
+    decided = classifier(steps=100).fit(Table({"a": X[:, 0], "class": noise}), np.where(X[:, 0] > 0, "up", "down"))
+    assert decided.score(Table({"a": X[:, 0], "class": noise}), np.where(X[:, 0] > 0, "up", "down")) > 0.8
+
+
+def test_one_seed_is_settled_for_each_fit():
+    model = regressor(random_state=np.random.RandomState(3)).fit(X, Y)
+    first = model.predict(X)
+    assert np.array_equal(model.predict(X), first)
+    assert np.array_equal(model.set_params(random_state=8).predict(X), first)  # that of the next fit
+    assert not np.allclose(model.fit(X, Y).predict(X), first)
+    seeds = {clone(model).set_params(random_state=None).fit(X[:9], Y[:9]).seed_ for _ in range(2)}
+    assert len(seeds) == 2
+    with pytest.raises(UserError, match="random_state is 'x'"):
+        regressor(random_state="x").fit(X, Y)
+
+
+def test_a_fit_leaves_nothing_in_the_regression_it_was_given():
+    mean = Stacked(3, 1, False, [Perceptrons((4,), smooth=True, epochs=5)], folds=2)
+    model = CARDRegressor(mean, QUICK, steps=2, n_samples=4, evaluations=4)
+    up, down = (model.fit(X, sign * X[:, 0]).predict(X) for sign in (1, -1))
+    assert not bool(mean.fitted)
+    assert np.corrcoef(up, down)[0, 1] < -0.5
+
+
+def test_a_temperature_is_fitted_to_what_f_says_of_rows_it_has_not_seen(monkeypatch):
+    asked = []
+    stream = Predictor.stream
+    monkeypatch.setattr(Predictor, "stream", lambda *a, **how: asked.append((a[1], how["f"])) or stream(*a, **how))
+    remembers = DecisionTreeClassifier(random_state=0)
+    labels = RNG.integers(0, 2, 120)
+    model = CARDClassifier(remembers, QUICK, steps=5, n_samples=4, evaluations=4, validation=0.5)
+    rows = RNG.normal(size=(120, 3))
+    model.fit(rows, labels)
+    (x, f), *_ = asked
+    place = {tuple(row): i for i, row in enumerate(model._rows(rows)[0].tolist())}
+    own = labels[[place[tuple(row)] for row in x.tolist()]]
+    assert len(x) == 60 and (f.argmax(1).numpy() == own).mean() < 0.75  # a part that has seen them is always right
+
+
+def test_quantiles_that_so_few_draws_do_not_reach_are_refused():
+    model = regressor(n_samples=8).fit(X, Y)
+    with pytest.raises(UserError, match=r"0\.05 needs at least 10 draws of each row; there are 8"):
+        model.predict_interval(X, 0.9)
+    with pytest.raises(UserError, match="between 0 and 1"):
+        model.predict_quantiles(X, (0.5, 1.0))
+    with pytest.raises(UserError, match=r"y has the shape \(160,\), and 1 finite response"):
+        model.log_prob(X, np.concatenate((Y, Y)))
+
+
+def test_the_published_setting_is_the_papers_optimiser_and_runs_its_own_chain():
     setting = Published(epochs=1, levels=30, last_beta=0.4)
+    told = Recipe(**setting.recipe(64))
+    assert (told.amsgrad, told.ema_decays, told.ema_lengths, told.clip_norm) == (True, (0.9999,), (), 1.0)
     model = CARDRegressor(LinearRegression(), setting, n_samples=8).fit(X, Y)
     assert model.predictor_.card.published and model.n_steps_ == 3
     assert np.isfinite(model.predict(X)).all()
@@ -168,6 +251,11 @@ def test_an_interrupted_fit_continues_in_its_folder(tmp_path):
     first = regressor(folder=tmp_path / "run").fit(X, Y)
     again = regressor(folder=tmp_path / "run").fit(X, Y)
     assert again.predict(X[:4]) == pytest.approx(first.predict(X[:4]), abs=1e-6)
+    for other, said in (((X, -Y), "data was"), ((X + 1, Y), "data was")):
+        with pytest.raises(UserError, match=said):
+            regressor(folder=tmp_path / "run").fit(*other)
+    with pytest.raises(UserError, match="mean was 'LinearRegression"):
+        regressor(mean=Ridge(), folder=tmp_path / "run").fit(X, Y)
 
 
 @pytest.mark.parametrize("classes", [False, True])
@@ -185,10 +273,21 @@ def test_conformal_coverage(classes):
     assert covered.mean() >= 0.8 - 3 * np.sqrt(0.16 / 100 + 0.16 / 100)
 
 
+def test_a_class_that_is_only_among_the_rows_held_out_has_no_probability():
+    labels = np.where(X[:, 0] > 0, "a", "c")
+    labels[7] = "b"
+    model = Conformal(classifier(steps=2), coverage=0.98, calibration=0.625).fit(X, labels)
+    assert "b" not in model.estimator_.classes_ and model.offset_ == 1.0
+    with pytest.raises(UserError, match="needs at least 99 rows held out"):
+        Conformal(classifier(), coverage=0.99).fit(X, labels)
+
+
 def test_constant_and_single_responses_and_too_few_rows_are_refused():
     with pytest.raises(UserError, match="constant"):
         regressor().fit(X, np.ones(80))
     with pytest.raises(UserError, match="only one class"):
         classifier().fit(X, np.ones(80))
+    with pytest.raises(UserError, match=r"setting is 'published': give Usual\(…\) or Published\(…\)"):
+        CARDRegressor(None, "published").fit(X, Y)
     with pytest.raises(UserError, match="at least 5 are needed"):
         regressor().fit(X[:3], Y[:3])

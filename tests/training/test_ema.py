@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from pushforward.errors import UserError
-from pushforward.training.ema import PowerAverage, exponent, full_state, name_of, using
+from pushforward.training.ema import ExponentialAverage, PowerAverage, exponent, full_state, name_of, using
 
 
 @given(st.floats(0.01, 0.28))
@@ -44,6 +44,17 @@ def test_average_is_the_closed_form_sum(length):
     power = exponent(length) + 1
     edges = (torch.arange(0, 201, dtype=torch.float64) / 200) ** power
     assert torch.allclose(average.tensors["w"], (edges.diff() * values).sum(), rtol=1e-12)
+
+
+def test_an_exponential_average_begins_with_the_first_weights():
+    live = nn.Parameter(torch.full((1,), 5.0, dtype=torch.float64))
+    average = ExponentialAverage({"w": live}, 0.9)
+    assert average.name == "ema-decay-0.9"
+    with torch.no_grad():
+        live.fill_(1.0)
+    for count in range(1, 31):
+        average.update(count)
+    assert math.isclose(float(average.tensors["w"]), 1 + 4 * 0.9**30, rel_tol=1e-12)
 
 
 def test_relative_width_is_the_length():

@@ -458,6 +458,7 @@ def test_models_that_cannot_be_trained_are_named(tmp_path, points):
         {"steps": None}, {"minutes": 1.0}, {"steps": 0}, {"batch_size": 0}, {"batch_size": 2.5},
         {"betas": (0.9, 1.0)}, {"clip_norm": 0.0}, {"ema_lengths": (0.1, 0.1)}, {"ema_lengths": (0.9,)},
         {"steps": None, "minutes": float("inf")}, {"warmup_steps": -1}, {"learning_rate": -1.0}, {"keep_last": 0},
+        {"ema_decays": (1.0,)}, {"ema_decays": (0.9, 0.9)},
     ],
 )  # fmt: skip
 def test_impossible_recipes_are_refused(changes):

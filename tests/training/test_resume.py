@@ -57,6 +57,18 @@ def test_interrupted_twice_equals_uninterrupted(tmp_path, points, build):
     assert all(p.requires_grad for p in model.parameters())
 
 
+def test_amsgrad_and_exponential_averages_are_resumed(tmp_path, points):
+    told = recipe(amsgrad=True, ema_decays=(0.9, 0.999))
+    fit(Small(), points, None, told, tmp_path / "whole", {})
+    with pytest.raises(Interrupted):
+        fit(Small(), points, None, told, tmp_path / "cut", {}, observers=[StopAt(9)])
+    fit(Small(), points, None, told, tmp_path / "cut", {})
+    assert_same(tmp_path / "whole", tmp_path / "cut")
+    found = find_checkpoint(tmp_path / "cut")
+    assert {"ema-decay-0.9", "ema-decay-0.999"} <= set(found.groups)
+    assert any(name.endswith("max_exp_avg_sq") for name in found.tensors("optimizer-loss"))
+
+
 def test_the_speed_of_a_continued_run_is_that_of_its_own_steps(tmp_path, points):
     class Slow(Small):
         def loss(self, objective, batch, draws):

@@ -1,11 +1,15 @@
-"""The noise that samples of a row begin with: a function of the row, the seed and the sample's number alone."""
+"""The noise that samples of a row begin with, a function of row, seed and number of the sample; their quantiles."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from pushforward.card.folds import row_numbers
+from pushforward.errors import UserError
 from pushforward.numerics.random import Draws, keys
 
 
@@ -28,3 +32,31 @@ def spread_normals(draws: Draws, count: int, outputs: int) -> Tensor:
     u = draws.at("layers").uniform((2, outputs), torch.float64).reshape(-1, count, 2, outputs)
     layer = u[:, :, 0].argsort(1).argsort(1)
     return torch.special.ndtri((layer + u[:, :, 1]) / count).float().reshape(-1, outputs)
+
+
+def quantiles(samples: Tensor, levels: Sequence[float], evenly: bool) -> Tensor:
+    """Of S draws of each row (N, S, R) the values below which a further draw falls with probability q: (N, Q, R).
+
+    The k-th smallest of independent draws is passed with probability k/(S + 1), so that q has the rank (S + 1) q.
+    Of draws spread `evenly` the k-th lies within ((k − 1)/S, k/S), so that q has the rank S q + ½. Between two ranks
+    there is a straight line, beyond the last one the last draw.
+    """
+    count = samples.shape[1]
+    ranks = torch.tensor([count * q - 0.5 if evenly else (count + 1) * q - 1 for q in levels], dtype=torch.float64)
+    ranks = ranks.clamp(0, count - 1)
+    low = ranks.long()
+    ordered, part = samples.double().sort(1).values, (ranks - low).to(samples.device)[:, None]
+    return torch.lerp(ordered[:, low], ordered[:, (low + 1).clamp(max=count - 1)], part)
+
+
+def check_levels(levels: Sequence[float], count: int) -> None:
+    """Raise UserError for levels outside (0, 1), and for those that so many draws of each row do not reach."""
+    wrong = [q for q in levels if not 0 < q < 1]
+    if wrong:
+        raise UserError(f"quantiles lie between 0 and 1; got {wrong[0]:g}")
+    tail = min((min(q, 1 - q) for q in levels), default=0.5)
+    if count * tail < 0.5 - 1e-9:
+        raise UserError(
+            f"a quantile of {min(levels, key=lambda q: min(q, 1 - q)):g} needs at least {math.ceil(0.5 / tail - 1e-9)} "
+            f"draws of each row; there are {count}: ask for more draws"
+        )

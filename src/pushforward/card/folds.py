@@ -1,7 +1,6 @@
-"""Numbers that belong to a row and to nothing else: its fold, and the key of its randomness.
+"""Numbers that belong to a row: the fold that it is left out of, and the key of its randomness.
 
-Both are hashes of the row's features, so they need not be stored, do not depend on order or batch, and equal rows are
-never on two sides of a split.
+Both are hashes, so they need not be stored and do not depend on the order of the rows.
 """
 
 from __future__ import annotations
@@ -21,6 +20,23 @@ def row_numbers(x: Tensor) -> Tensor:
     return found & ((1 << 63) - 1)
 
 
-def folds_of(x: Tensor, folds: int) -> Tensor:
-    """The fold 0 … folds − 1 of each row: int64 (N,)."""
-    return (row_numbers(x) >> 7) % folds
+def folds_of(x: Tensor, y: Tensor, folds: int) -> Tensor:
+    """The fold 0 … folds − 1 of each training row, x (N, F) with its response y (N, R): int64 (N,).
+
+    Rows that agree are numbered and fall into folds of their own: a new row, too, may agree with some that f has seen,
+    and where rows take few values (categories alone) f would otherwise be asked for what it has never met.
+    """
+    numbers = row_numbers(torch.cat((y, x), 1))
+    return (keys(key("fold"), numbers + _occurrences(numbers)) & ((1 << 63) - 1)) % folds
+
+
+def _occurrences(numbers: Tensor) -> Tensor:
+    """How many equal numbers come before each: (N,) -> int64 (N,)."""
+    order = numbers.argsort(stable=True)
+    ordered, place = numbers[order], torch.arange(len(numbers))
+    first = torch.ones_like(ordered, dtype=torch.bool)
+    first[1:] = ordered[1:] != ordered[:-1]
+    start = torch.where(first, place, 0).cummax(0).values if len(numbers) else place
+    out = torch.empty_like(place)
+    out[order] = place - start
+    return out

@@ -42,8 +42,8 @@ class Mean(nn.Module, abc.ABC):
     def forward(self, x: Tensor) -> Tensor:
         """f of new rows (B, F): (B, R)."""
 
-    def out_of_fold(self, x: Tensor) -> Tensor:
-        """f of rows that it was fitted on, as far as possible by what has not seen them: (B, R)."""
+    def out_of_fold(self, x: Tensor, y: Tensor) -> Tensor:
+        """f of all the rows that it was fitted on, as far as possible by what has not seen them: (N, R)."""
         return self(x)
 
 
@@ -72,9 +72,9 @@ class Stacked(Mean):
 
     @torch.no_grad()
     def fit(self, x: Tensor, y: Tensor, seed: int = 0) -> None:
-        fold, rows, truth = folds_of(x, self.folds), x.double().numpy(), y.double().numpy()
+        fold, rows, truth = folds_of(x, y, self.folds), x.double().numpy(), y.double().numpy()
         for k in range(self.folds):
-            seen = _seen(fold.numpy(), k, truth, self.classify)
+            seen = rows_seen(fold.numpy(), k, truth, self.classify)
             for j, learner in enumerate(self.learners):
                 learner.fit(self._part(j, k), rows[seen], truth[seen], self.classify, seed + 101 * k + j)
         found = torch.stack([self._one(j, x, fold) for j in range(len(self.learners))]).double().numpy()
@@ -85,8 +85,8 @@ class Stacked(Mean):
     def forward(self, x: Tensor) -> Tensor:
         return self._sum([torch.stack([self._read(j, k, x) for k in range(self.folds)]).mean(0) for j in self._used()])
 
-    def out_of_fold(self, x: Tensor) -> Tensor:
-        fold = folds_of(x, self.folds).to(x.device)
+    def out_of_fold(self, x: Tensor, y: Tensor) -> Tensor:
+        fold = folds_of(x, y, self.folds).to(x.device)
         return self._sum([self._one(j, x, fold) for j in self._used()])
 
     def _used(self) -> list[int]:
@@ -124,7 +124,7 @@ def usual_mean(inputs: int, outputs: int, classify: bool, small: bool, folds: in
     return Stacked(inputs, outputs, classify, learners, folds)
 
 
-def _seen(fold: np.ndarray, k: int, y: np.ndarray, classify: bool) -> np.ndarray:
+def rows_seen(fold: np.ndarray, k: int, y: np.ndarray, classify: bool) -> np.ndarray:
     """The rows outside fold k; all rows where too few are outside or a class would be missing."""
     seen = fold != k
     lacking = classify and bool((y[seen].sum(0) == 0).any() and (y.sum(0) > 0).any())

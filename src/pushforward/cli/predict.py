@@ -45,7 +45,7 @@ def predict(
     """Predict the response of rows: mean, deviation and quantiles, or classes with probabilities and certainty."""
     from pushforward import api
     from pushforward.config.predicting import check_written
-    from pushforward.models.predictor import QUANTILES, SAMPLES
+    from pushforward.models.predictor import SAMPLES
 
     if out is not None:
         check_written(out)
@@ -56,7 +56,7 @@ def predict(
             found,
             rows,
             samples=SAMPLES if samples is None else samples,
-            levels=sorted(quantile) or QUANTILES,
+            levels=sorted(quantile) or None,
             keep=draws,
             evaluations=steps,
             sampler=sampler,

@@ -19,7 +19,7 @@ from pushforward.data.frame_files import read_frame
 from pushforward.data.frames import Frame
 from pushforward.data.parquet import pyarrow_parquet
 from pushforward.errors import UserError
-from pushforward.models.predictor import QUANTILES, SAMPLES, Classified, Prediction, Predictor
+from pushforward.models.predictor import SAMPLES, Classified, Prediction, Predictor
 
 if TYPE_CHECKING:
     from pushforward.models.family import Denoising
@@ -67,7 +67,7 @@ def predict(
     source: str | Path | Frame,
     *,
     samples: int = SAMPLES,
-    levels: Sequence[float] = QUANTILES,
+    levels: Sequence[float] | None = None,
     keep: bool = False,
     evaluations: int = 20,
     sampler: str | None = None,
@@ -78,7 +78,7 @@ def predict(
 
     Args:
         samples: draws of each row. keep: give them too.
-        levels: of the quantiles.
+        levels: of the quantiles, `QUANTILES` where none are given.
         evaluations: of the network per draw. sampler: another than the usual, by its name.
 
     Raises:

@@ -53,7 +53,9 @@ PRESETS: dict[str, dict[str, Any]] = {
             "warmup_steps": 0,
             "schedule": "constant",
             "betas": (0.9, 0.999),
-            "ema_lengths": (0.1,),
+            "amsgrad": True,
+            "ema_lengths": (),
+            "ema_decays": (0.9999,),
         },
     },
 }

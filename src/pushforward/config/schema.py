@@ -55,9 +55,11 @@ class TrainingConfig(Section):
     schedule: Literal["cosine", "constant"] = "cosine"
     weight_decay: NonNegativeFloat = 0.0
     betas: tuple[Fraction, Fraction] = (0.9, 0.99)
+    amsgrad: bool = False
     clip_norm: PositiveFloat | None = 1.0
     accumulate: PositiveInt = 1
     ema_lengths: tuple[PositiveFloat, ...] = (0.05, 0.1)
+    ema_decays: tuple[PositiveFloat, ...] = ()
     validate_every: PositiveInt | None = None
     save_every: PositiveInt | None = None
     save_seconds: PositiveFloat | None = 60.0

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
 import torch
 
 from pushforward.card.classes import fit_temperature, nearest_corner, published_rule
 from pushforward.config.run import Run, weights_hash
-from pushforward.data.dataset import Split
 from pushforward.errors import UserError
+from pushforward.models.card import Rows
 from pushforward.models.predictor import SAMPLES, Predictor
 from pushforward.training import storage
 
@@ -36,17 +35,22 @@ def tempered(run: Run, predictor: Predictor) -> Predictor:
 
 def _fitted(run: Run, predictor: Predictor) -> float | None:
     try:
-        held = run.data().validation
+        data = run.data()
     except UserError:
         return None
-    return None if len(held) < _LEAST else temperature_on(predictor, held)
+    if len(data.validation) < _LEAST:
+        return None
+    return temperature_on(predictor, predictor.card.prepare(data.train, data.validation)[1])
 
 
-def temperature_on(predictor: Predictor, split: Split) -> float:
-    """The temperature that makes the classes of these rows most likely."""
+def temperature_on(predictor: Predictor, held: Rows) -> float:
+    """The temperature that makes the classes of these rows most likely.
+
+    f has been fitted to them too; they have it from the parts that have not seen them, as certain as it is of new rows.
+    """
     card = predictor.card
-    y, x = split.batch(np.arange(min(len(split), _MOST))).values.split((card.outputs, card.inputs), 1)
-    drawn = torch.cat(list(predictor.stream(x, SAMPLES, seed=1)))
+    y, f, x = held.values[:_MOST].split((card.outputs, card.outputs, card.inputs), 1)
+    drawn = torch.cat(list(predictor.stream(x, SAMPLES, f=f, seed=1)))
     return fit_temperature(drawn, y.argmax(1), published_rule if card.published else nearest_corner)
 
 

@@ -108,4 +108,7 @@ def _column(found: np.ndarray) -> tuple[np.ndarray, bool, np.ndarray]:
 
 
 def _text(value: object) -> str | None:
-    return None if value is None else str(value).strip()
+    """A cell as text; None where it is missing, as pandas has it too."""
+    if value is None or (not isinstance(value, str) and str(value) in ("<NA>", "NaT")):
+        return None
+    return str(value).strip()

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from pushforward.card.conformal import conformal_quantile, interval_scores, set_scores
 from pushforward.data.splits import split
 from pushforward.errors import UserError
-from pushforward.estimators.card import CARDClassifier
+from pushforward.estimators.classifier import CARDClassifier
+from pushforward.estimators.inputs import settled_seed
 
 
 class Conformal(MetaEstimatorMixin, BaseEstimator):
@@ -22,22 +23,28 @@ class Conformal(MetaEstimatorMixin, BaseEstimator):
     """
 
     def __init__(
-        self, estimator: Any = None, coverage: float = 0.9, calibration: float = 0.25, random_state: int = 0
+        self, estimator: Any = None, coverage: float = 0.9, calibration: float = 0.25, random_state: Any = 0
     ) -> None:
         self.estimator, self.coverage = estimator, coverage
         self.calibration, self.random_state = calibration, random_state
 
     def fit(self, X: Any, y: Any) -> Conformal:
         """Fit to some of the rows and calibrate on the others."""
+        if not hasattr(self.estimator, "fit"):
+            raise UserError(f"a CARDRegressor or CARDClassifier was expected; got {self.estimator!r}")
         y = np.asarray(y)
+        check_consistent_length(X, y)
         classify = isinstance(self.estimator, CARDClassifier)
         classes = np.unique(y, return_inverse=True)[1].reshape(-1) if classify else None
-        rows, held, _ = split(len(y), classes, self.calibration, 0.0, self.random_state)
+        rows, held, _ = split(len(y), classes, self.calibration, 0.0, settled_seed(self.random_state))
+        conformal_quantile(np.zeros(len(held)), self.coverage)  # too few rows are found before anything is fitted
         self.estimator_ = clone(self.estimator).fit(_some(X, rows), y[rows])
         others = _some(X, held)
         if classify:
-            place = np.searchsorted(self.estimator_.classes_, y[held])
+            known = self.estimator_.classes_
+            place = np.searchsorted(known, y[held]).clip(max=len(known) - 1)
             scores = set_scores(self.estimator_.predict_proba(others), place)
+            scores[known[place] != y[held]] = 1.0  # a class that all its rows of are held out has no probability
         else:
             if y.ndim > 1:
                 raise UserError("intervals are made to cover one response at a time; fit one estimator for each")

@@ -12,7 +12,7 @@ from sklearn.base import clone
 from torch import Tensor
 
 from pushforward.card.folds import folds_of
-from pushforward.card.means import _seen
+from pushforward.card.means import rows_seen
 from pushforward.data.pairing import Pairing
 from pushforward.errors import UserError
 
@@ -24,7 +24,7 @@ class Foreign:
     """f from an estimator, fitted anew in each fold to features and responses in model units, or from a callable.
 
     A callable is given the rows as the caller gave them and answers in the response's own unit, (N,) or (N, R), or with
-    probabilities of the classes (N, K).
+    probabilities of the classes (N, K), in the order of `classes_`.
     """
 
     estimator: Any = None
@@ -49,13 +49,13 @@ class Foreign:
         self.pairing = pairing
         if self.function is not None:
             return self._asked(rows)
-        fold, features, truth = folds_of(x, FOLDS).numpy(), x.double().numpy(), y.double().numpy()
+        fold, features, truth = folds_of(x, y, FOLDS).numpy(), x.double().numpy(), y.double().numpy()
         classify, out = pairing.classes is not None, np.zeros(y.shape)
         if classify and not hasattr(self.estimator, "predict_proba"):
             raise UserError(f"{type(self.estimator).__name__} has no predict_proba, and f must give probabilities")
         self.parts = []
         for k in range(FOLDS):
-            seen = _seen(fold, k, truth, classify)
+            seen = rows_seen(fold, k, truth, classify)
             target = truth[seen].argmax(1) if classify else truth[seen, 0] if y.shape[1] == 1 else truth[seen]
             part = clone(self.estimator)
             if "random_state" in part.get_params() and part.get_params()["random_state"] is None:
@@ -92,5 +92,7 @@ class Foreign:
         if not np.isfinite(found).all():
             raise UserError("the function given as mean answered with values that are not finite")
         if self.pairing.classes is not None:
+            if (found < 0).any() or not np.allclose(found.sum(1), 1, atol=1e-3):
+                raise UserError("the function given as mean must answer with probabilities that sum to 1 in every row")
             return torch.from_numpy(found).float()
         return self.pairing.encode_responses(found)

@@ -118,7 +118,7 @@ class Card(Family):
     ) -> tuple[Rows, Rows]:
         """Items [y | f | x], the first `train` of them to train on; residuals are measured on all. f: (N, R)."""
         self.mean.eval()
-        f = self.mean.out_of_fold(x) if f is None else f
+        f = self.mean.out_of_fold(x, y) if f is None else f
         if measure:
             self._measure(y - f)
         rows = torch.cat((y, f, x), 1)

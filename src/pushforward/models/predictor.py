@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pushforward.card.classes import nearest_corner, probabilities, published_rule, votes
-from pushforward.card.draws import sample_draws, spread_normals
+from pushforward.card.draws import check_levels, quantiles, sample_draws, spread_normals
 from pushforward.data.pairing import Pairing
 from pushforward.denoisers.denoiser import Denoiser
 from pushforward.denoisers.variance import VarianceTable, WithVariance, estimate_variances, squared_error
@@ -32,6 +32,8 @@ SAMPLES = 100
 """Of each row, where nothing else is asked for."""
 _AT_ONCE = 1 << 11
 """Samples computed together: what bounds the memory, whatever the number of rows."""
+_ROWS = 1 << 8
+"""Rows that f is asked of together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,9 +107,10 @@ class Predictor(Generator):
 
     @torch.no_grad()
     def mean_of(self, x: Tensor) -> Tensor:
-        """f(x): (N, R)."""
+        """f(x): (N, R), in parts of one size, so that a row has the same alone."""
         self.card.mean.eval()
-        return torch.cat([self.card.mean(part) for part in x.split(_AT_ONCE)])
+        parts = [self.card.mean(padded(part, _ROWS))[: len(part)] for part in x.to(self.card.device).split(_ROWS)]
+        return torch.cat(parts).cpu()
 
     def stream(
         self,
@@ -135,15 +138,12 @@ class Predictor(Generator):
             raise UserError(f"the number of samples must be a whole number of at least 1; got {count}")
         self.card.eval()
         sampler = sampler or self.card.sampling(evaluations)
-        block = max(1, at_once // count)
+        mean, on, block = self.mean_of(x) if f is None else f, self.card.device, max(1, at_once // count)
         for start in range(0, len(x), block):
             stop = min(start + block, len(x))
             # of one size always: others are computed by other kernels, which would predict a row a little otherwise
-            rows = torch.arange(start, start + block).clamp(max=len(x) - 1)
-            part = x[rows]
-            mean = self.mean_of(part) if f is None else f[rows]
-            on = self.card.device
-            yield self._samples(part.to(on), mean.to(on), count, seed, evaluations, sampler, spread)[: stop - start]
+            part, its = padded(x[start:stop], block).to(on), padded(mean[start:stop], block).to(on)
+            yield self._samples(part, its, count, seed, evaluations, sampler, spread)[: stop - start]
             if progress:
                 progress(stop, len(x))
 
@@ -170,13 +170,14 @@ class Predictor(Generator):
         """
         card, some = self.card.eval(), slice(0, rows)
         mean = self.mean_of(x[some]) if f is None else f[some]
+        x, y, mean = (values.to(card.device) for values in (x[some], y[some], mean))
         with torch.no_grad():
-            context = card.encode(x[some], mean)
+            context = card.encode(x, mean)
         grid = UniformLogSNR(to_clean=False)(card.path, levels - 1)
         draws = Draws.of(0, range(len(context)), "variance")
         table = estimate_variances(
             card.denoiser(),
-            (y[some] - mean) / card.scale,
+            (y - mean) / card.scale,
             grid,
             draws,
             conditions={"context": context},
@@ -191,22 +192,24 @@ class Predictor(Generator):
         x: Tensor,
         *,
         samples: int = SAMPLES,
-        levels: Sequence[float] = QUANTILES,
+        levels: Sequence[float] | None = None,
         keep: bool = False,
         **how: object,
     ) -> Prediction:
         """Mean, deviation and quantiles of each row's response; with `keep` the samples too. `how` as for `stream`."""
-        if not all(0 < q < 1 for q in levels):
-            raise UserError(f"quantiles lie between 0 and 1; got {', '.join(f'{q:g}' for q in levels)}")
+        if levels is None:
+            levels = QUANTILES  # with few draws the outermost are the draws' own ends
+        else:
+            check_levels(levels, samples)
         if self.card.classify:
             raise UserError("this model predicts classes: ask for their probabilities")
-        means, deviations, quantiles, kept = [], [], [], []
-        at = torch.tensor(list(levels), dtype=torch.float64)
+        means, deviations, ends, kept = [], [], [], []
+        evenly = how.get("spread", True) is True and how.get("sampler") is None and not self.card.published
         for part in self.stream(x, samples, **how):  # type: ignore[arg-type]
             wide = part.double()
             means.append(wide.mean(1))
             deviations.append(wide.std(1) if samples > 1 else torch.zeros_like(means[-1]))
-            quantiles.append(torch.quantile(wide, at, dim=1).movedim(0, 1))
+            ends.append(quantiles(wide, levels, evenly))
             if keep:
                 kept.append(part)
         scale, decode = np.asarray(self.pairing.scale), self.pairing.decode_responses
@@ -214,7 +217,7 @@ class Predictor(Generator):
             decode(torch.cat(means)),
             torch.cat(deviations).numpy() * scale,
             tuple(levels),
-            decode(torch.cat(quantiles)),
+            decode(torch.cat(ends)),
             decode(torch.cat(kept)) if keep else None,
         )
 
@@ -258,3 +261,8 @@ class Predictor(Generator):
             found.append(flow.log_prob(residual, Exact(16)).nats.cpu())
         unit = torch.log(card.scale.double().cpu()).sum() + math.log(math.prod(self.pairing.scale))
         return (torch.cat(found) - unit).numpy()
+
+
+def padded(x: Tensor, rows: int) -> Tensor:
+    """With the last row repeated: (n, …) -> (rows, …)."""
+    return x if len(x) == rows else torch.cat((x, x[-1:].expand(rows - len(x), *x.shape[1:])))

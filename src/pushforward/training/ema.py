@@ -1,13 +1,17 @@
-"""Power-function averages of the weights (Karras et al. 2024, "EDM2", section 3.1), several lengths at once.
+"""Averages of the weights: power-function ones (Karras et al. 2024, "EDM2", section 3.1), several lengths at once.
 
-The average after t updates is ∫ w(τ) θ(τ) dτ with w(τ) ∝ τ^γ: its width is a fixed share σ_rel of the training so far,
-so it warms up by itself and needs no constant that depends on the length of the run. Step by step,
+A power-function average after t updates is ∫ w(τ) θ(τ) dτ with w(τ) ∝ τ^γ: its width is a fixed share σ_rel of the
+training so far, so it warms up by itself and needs no constant that depends on the length of the run. Step by step,
 
     ema_t = β_t ema_{t−1} + (1 − β_t) θ_t,    β_t = (1 − 1/t)^(γ + 1).
+
+An exponential one, as many papers have it, is that with one β from the first step on: it begins with the weights that
+training begins with, which fade as β^t.
 """
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -32,25 +36,46 @@ def decay(gamma: float, count: int) -> float:
     return (1 - 1 / count) ** (gamma + 1)
 
 
-class PowerAverage:
-    """One average of named parameters, kept beside them on their device."""
+class Average(abc.ABC):
+    """One average of named parameters, kept beside them on their device. Its name is that of its file."""
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter], length: float) -> None:
-        self.length = length
-        self.gamma = exponent(length)
+    name: str
+
+    def __init__(self, parameters: Mapping[str, nn.Parameter]) -> None:
         self.tensors = {name: p.detach().clone() for name, p in parameters.items()}
         self._live = [p.detach() for p in parameters.values()]
         self._kept = list(self.tensors.values())
 
-    @property
-    def name(self) -> str:
-        """How the average is called in checkpoints, e.g. `ema-0.050`."""
-        return name_of(self.length)
+    @abc.abstractmethod
+    def decay(self, count: int) -> float:
+        """β_t of the update with number t = `count`, from 1."""
 
     @torch.no_grad()
     def update(self, count: int) -> None:
         """Take in the weights after update number `count`, from 1."""
-        torch._foreach_lerp_(self._kept, self._live, 1 - decay(self.gamma, count))
+        torch._foreach_lerp_(self._kept, self._live, 1 - self.decay(count))
+
+
+class PowerAverage(Average):
+    """A power-function average of a relative length."""
+
+    def __init__(self, parameters: Mapping[str, nn.Parameter], length: float) -> None:
+        super().__init__(parameters)
+        self.length, self.gamma, self.name = length, exponent(length), name_of(length)
+
+    def decay(self, count: int) -> float:
+        return decay(self.gamma, count)
+
+
+class ExponentialAverage(Average):
+    """An exponential average with one decay, 0 < β < 1."""
+
+    def __init__(self, parameters: Mapping[str, nn.Parameter], beta: float) -> None:
+        super().__init__(parameters)
+        self.beta, self.name = beta, f"ema-decay-{beta:g}"
+
+    def decay(self, count: int) -> float:
+        return self.beta
 
 
 def name_of(length: float) -> str:

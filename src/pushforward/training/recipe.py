@@ -37,9 +37,11 @@ class Recipe:
         learning_rate: of AdamW, reached after `warmup_steps` and moved by `schedule`.
         rates: a factor on the learning rate of an objective, by its name; 1 for those that are not named.
         weight_decay: on parameters of two and more axes (not on biases and gains).
+        amsgrad: divide by the largest second moment so far (Reddi et al. 2018) instead of the present one.
         clip_norm: the largest norm of the gradient, or None.
         accumulate: parts into which a step is cut to save memory; the result is the same to rounding.
         ema_lengths: relative lengths of the averages of the weights that are kept (Karras et al. 2024).
+        ema_decays: decays of exponential averages that are kept besides.
         validate_every: steps between validations; None: twenty in all.
         validation_batches: batches of the validation split that are used, the same every time.
         save_every: steps between checkpoints; None: by time alone.
@@ -63,9 +65,11 @@ class Recipe:
     rates: Mapping[str, float] = field(default_factory=dict)
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.99)
+    amsgrad: bool = False
     clip_norm: float | None = 1.0
     accumulate: int = 1
     ema_lengths: tuple[float, ...] = (0.05, 0.1)
+    ema_decays: tuple[float, ...] = ()
     validate_every: int | None = None
     validation_batches: int = 8
     save_every: int | None = None
@@ -97,6 +101,10 @@ class Recipe:
             raise UserError(f"ema_lengths is {self.ema_lengths}; expected lengths that differ by 0.001 or more.")
         for length in self.ema_lengths:
             exponent(length)
+        if len({f"{beta:g}" for beta in self.ema_decays}) < len(self.ema_decays):
+            raise UserError(f"ema_decays is {self.ema_decays}; expected decays that differ in six digits.")
+        for beta in self.ema_decays:
+            _require("ema_decays", beta, lambda v: 0 < v < 1, "numbers between 0 and 1")
 
     def validation_interval(self, total: int) -> int:
         """Steps between validations of a run of `total` steps."""

@@ -12,7 +12,7 @@ from pushforward.errors import UserError
 from pushforward.numerics.dropout import counted, number_dropouts, uncounted_dropout
 from pushforward.numerics.random import Draws, key, keys
 from pushforward.training.compilation import as_written, compile_networks
-from pushforward.training.ema import PowerAverage
+from pushforward.training.ema import Average, ExponentialAverage, PowerAverage
 from pushforward.training.hooks import Adapting, Measured, Scheduled, Validated
 from pushforward.training.order import Order, chunks
 from pushforward.training.place import Place
@@ -84,6 +84,7 @@ class Objective:
             [g for g in groups if g["params"]],
             lr=recipe.learning_rate,
             betas=recipe.betas,
+            amsgrad=recipe.amsgrad,
             fused=place.device.type in ("cpu", "cuda"),
         )
         self.loss = place.wrap(_Loss(model, name))
@@ -97,13 +98,17 @@ class Objective:
         """What `state` looks like once a step has been taken (names and shapes alone)."""
         scalar = torch.zeros(())
         pairs = list(zip(self.names, self.parameters, strict=True))
-        return {f"{n}.{k}": v for n, p in pairs for k, v in (("step", scalar), ("exp_avg", p), ("exp_avg_sq", p))}
+        return {f"{n}.{k}": scalar if k == "step" else p for n, p in pairs for k in self._kept()}
+
+    def _kept(self) -> tuple[str, ...]:
+        """What the optimiser keeps of a parameter."""
+        return ("step", "exp_avg", "exp_avg_sq", *(("max_exp_avg_sq",) if self.optimiser.defaults["amsgrad"] else ()))
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Take back what `state` gave; before the first step there is nothing."""
         for name, p in zip(self.names, self.parameters, strict=True):
             if f"{name}.step" in tensors:
-                kinds = {k: tensors[f"{name}.{k}"].to(p.device, copy=True) for k in ("step", "exp_avg", "exp_avg_sq")}
+                kinds = {k: tensors[f"{name}.{k}"].to(p.device, copy=True) for k in self._kept()}
                 if not self.optimiser.defaults["fused"]:
                     kinds["step"] = kinds["step"].cpu()
                 self.optimiser.state[p] = kinds
@@ -129,7 +134,8 @@ class Stepper:
         self._trained = trained
         self._scheduled = model if isinstance(model, Scheduled) else None
         everything = {n: p for parameters in trained.values() for n, p in parameters.items()}
-        self.averages = [PowerAverage(everything, length) for length in recipe.ema_lengths]
+        self.averages: list[Average] = [PowerAverage(everything, length) for length in recipe.ema_lengths]
+        self.averages += [ExponentialAverage(everything, beta) for beta in recipe.ema_decays]
 
     def loss(self, batch: Batch, draws: Draws) -> Tensor:
         """What validation measures of each item as the model stands, else the first objective's loss: (B,)."""
