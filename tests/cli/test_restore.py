@@ -12,7 +12,7 @@ from PIL import Image
 from pushforward.config.methods import METHODS
 from pushforward.config.operator_schema import MeasurementConfig
 from pushforward.config.operators import build_operator, read_measurement
-from pushforward.data.measured import read_measured
+from pushforward.data.measured import Measured, read_measured
 from pushforward.errors import UserError
 
 HIDDEN = 'operator = { kind = "mask", hidden = [4, 0, 4, 8] }\nnoise = { sigma = 0.5 }\n'
@@ -58,6 +58,8 @@ def test_a_simulated_measurement_is_restored(command, digits_run, operator, tmp_
     values = json.loads((out / "restoration.json").read_text())
     error = np.sqrt(np.mean((found["mean"][:, 0] - stored["x"]) ** 2))
     assert values["error"] == pytest.approx(error, rel=1e-3) and values["evaluations"] == 8
+    assert values["operator"] == str(tmp_path / "operator.toml") and values["measurement"] == str(measured)
+    assert values["label"] is None and values["guidance"] == 1.0
     assert values["psnr"] == pytest.approx(20 * np.log10(16 / error), abs=0.01)
     assert (out / "estimate.png").exists() and (out / "restored.png").exists()
     again = command(*asked, "--evaluations", 8, "--out", tmp_path / "again", "--batch-size", 5)
@@ -152,6 +154,27 @@ def test_kspace_has_as_many_lines_as_asked_for(tmp_path):
 
     lines = made(torch.randn(1, 1, 32, 32, dtype=torch.float64)).abs().sum((0, 1, 2)) > 0
     assert int(lines.sum()) == 8 and bool(lines[15:17].all())
+
+
+@pytest.mark.parametrize("width", [5, 8, 9])
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_zero_frequency_is_always_measured(tmp_path, width, count):
+    """The middle of k-space is at width // 2: an odd number of lines lies evenly around it."""
+    section = {"kind": "mri", "acceleration": width / count, "centre": 1.0}
+    made = build_operator(MeasurementConfig.model_validate({"operator": section}), (1, 4, width), tmp_path)
+    flat = torch.ones(1, 1, 4, width, dtype=torch.float64)
+    assert float(made(flat).abs().square().sum()) == pytest.approx(4 * width)
+    lines = made(torch.eye(4 * width, dtype=torch.float64).reshape(-1, 1, 4, width)).abs().sum((0, 1, 2)) > 1e-9
+    assert lines.nonzero().flatten().tolist() == [width // 2 - count // 2 + i for i in range(count)]
+
+
+def test_maps_are_not_estimated_from_lines_that_were_not_measured(tmp_path):
+    text = {"operator": {"kind": "sense", "acceleration": 2.0, "centre": 0.4, "calibration": 7}}
+    y = np.ones((1, 3, 8, 8), complex)
+    with pytest.raises(
+        UserError, match="from the 7 lines in the middle of k-space, and 3 of them are measured in full"
+    ):
+        build_operator(MeasurementConfig.model_validate(text), IMAGE, tmp_path, Measured(y))
 
 
 def test_kernels_and_masks_of_each_item(operator, tmp_path):
@@ -313,6 +336,15 @@ def test_a_colour_picture_is_not_three_grey_items(refused, digits_run, operator,
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "y.png")
     asked = ("restore", digits_run, "--operator", operator(), "--measurement", tmp_path / "y.png")
     assert "has the shape (1, 3, 8, 8)" in refused(*asked, "--out", tmp_path / "out")
+
+
+def test_a_mask_of_each_row_of_a_table(operator, tmp_path):
+    mask = np.array([[1, 1, 0], [0, 1, 1]])
+    np.save(tmp_path / "m.npy", mask)
+    made = build_operator(read_measurement(operator('operator = { kind = "mask", file = "m.npy" }')), (3,), tmp_path)
+    x = torch.arange(1.0, 7.0).reshape(2, 3)
+    assert made.items == 2 and torch.equal(made(x), x * torch.from_numpy(mask))
+    assert torch.equal(made.select(torch.tensor([1, 1]))(x), x * torch.from_numpy(mask[[1, 1]]))
 
 
 def test_a_folder_that_cannot_be_written_is_told_before_the_work(refused, digits_run, operator, tmp_path):

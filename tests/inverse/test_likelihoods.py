@@ -439,3 +439,13 @@ def test_a_likelihood_of_other_items_than_are_asked_for_is_refused():
                 posterior_samples(Guidance(PlugIn()), prior, likelihood, (1, 2, 3), items=items)
             with pytest.raises(UserError, match="items"):
                 likelihood.select(torch.tensor([0, 5]))
+
+
+def test_a_measurement_with_a_few_loud_numbers_is_within_its_noise():
+    """The geometric mean of deviations says nothing of them: one in five is 10⁴ times as loud."""
+    tall = Matrix(noise(8, 6), (1, 2, 3))
+    loud = Covariance.of_deviations(torch.tensor([10.0, *[1e-3] * 7]))
+    y = tall(X) + 8 * torch.eye(8, dtype=F64)[:1]
+    assert Gaussian.correlated(tall, y, loud).check() > 1e-3  # out of the range, as far as this noise explains
+    with pytest.raises(UserError, match="outside the operator's range"):
+        Gaussian(tall, y, 1e-3).check()

@@ -14,12 +14,14 @@ from pushforward.errors import NumericalError, UserError
 from pushforward.inverse import (
     Blur,
     ColourMix,
+    Diagonal,
     Each,
     Identity,
     LinearOperator,
     Mask,
     Matrix,
     Observation,
+    RealAsComplex,
     ZeroBlur,
     gaussian_kernel,
 )
@@ -217,3 +219,26 @@ def test_parameters_of_one_item_are_those_of_all_and_of_too_few_of_none(one, man
     assert torch.equal(one.select(index)(x), expected)
     with pytest.raises(UserError, match=r"2 operators(' parameters)? and at least 3 items"):
         many.select(index)
+
+
+SCALES = torch.tensor([0.5, 2.0, 3.0, 10.0], dtype=F64)
+
+
+@pytest.mark.parametrize(
+    "operator",
+    [
+        Mask(torch.tensor([True, False, True, True])) @ Diagonal(SCALES),
+        Matrix(noise(3, 4)) @ Diagonal(SCALES),
+        Matrix(noise(3, 4)) @ Mask(torch.tensor([True, False, True, True])),
+        Mask(torch.tensor([True, False, True])) @ Matrix(noise(3, 4)),
+        Matrix(torch.complex(noise(3, 4), noise(3, 4, seed=1))) @ Diagonal(torch.complex(SCALES, -SCALES)),
+    ],
+)
+def test_units_and_dense_matrices_keep_a_singular_system(operator):
+    """So that DDRM restores tables, whose columns have a scale each."""
+    system = operator.svd((4,))
+    assert system is not None and operator.check((4,)) < 1e-12
+    expected = torch.linalg.svdvals(Matrix.of(operator, (4,)).matrix)
+    found = system.s.flatten().sort(descending=True).values
+    assert torch.allclose(found[: len(expected)], expected[: len(found)], rtol=0, atol=1e-12)
+    assert (Matrix(noise(3, 4).to(torch.complex128)) @ RealAsComplex()).svd((4,)) is None

@@ -139,7 +139,8 @@ def restore(
     out = out or found.home / "restored"
     truth = _truth(measured.x, restored, common)
     values = _values(restored, found.format, truth) | {"method": method, "samples": samples, "out": out}
-    values |= {"seed": seed, "noise_lines": measured.noise}
+    values |= {"seed": seed, "noise_lines": measured.noise, "label": label, "guidance": guidance}
+    values |= {"operator": operator, "measurement": measurement}
     write_restored(restored, found.format, replace(measured, x=truth), measurement, values)
     common.result(values, *_lines(values))
 

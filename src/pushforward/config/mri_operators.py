@@ -42,23 +42,38 @@ def several_coils(section: SenseOperator, shape: Shape, source: Source) -> Linea
     if channels > 2:
         raise UserError(f"kind = sense takes images of one channel, or real and imaginary part; these have {channels}")
     source = source.of_coils()
-    mask, found = lines(section, (height, width), source), maps(section, source, real=channels == 1)
+    mask = lines(section, (height, width), source)
+    found = maps(section, source, mask, real=channels == 1)
     if tuple(found.shape[-2:]) != (height, width):
         raise UserError(f"the coil maps are {tuple(found.shape[-2:])}, and images here are {height}×{width}")
     return sense(found, mask) @ as_complex(shape)
 
 
-def maps(section: SenseOperator, source: Source, real: bool) -> Tensor:
+def maps(section: SenseOperator, source: Source, mask: Tensor, real: bool) -> Tensor:
     """Coil maps (coils, H, W), or (items, coils, H, W), of a file or estimated from the middle of k-space.
 
-    Where images are `real`, estimated maps take up their phase.
+    Where images are `real`, estimated maps take up their phase. Raises UserError where `mask` leaves out some of the
+    middle: what was not measured would be taken for zero.
     """
     if section.maps != "estimated":
         found = torch.from_numpy(source.array(section.maps))
         return found.to(torch.complex128) if found.is_complex() else torch.complex(found.double(), 0 * found.double())
     kspace = torch.from_numpy(source.taken("its coil maps").y)
-    found = estimate_maps(kspace.to(torch.complex128), min(section.calibration, *kspace.shape[-2:]), real=real)
+    calibration = min(section.calibration, *kspace.shape[-2:])
+    whole = next((n for n in range(calibration, 0, -1) if bool(_middle(mask, n).all())), 0)
+    if whole < calibration:
+        raise UserError(
+            f"coil maps are estimated from the {calibration} lines in the middle of k-space, and {whole} of them are "
+            f"measured in full: say calibration = {max(whole, 1)}, or give maps"
+        )
+    found = estimate_maps(kspace.to(torch.complex128), calibration, real=real)
     return found[0] if len(found) == 1 else found
+
+
+def _middle(mask: Tensor, count: int) -> Tensor:
+    """The middle `count` of both axes, zero frequency at n // 2 among them."""
+    rows, columns = (slice((n - count + 1) // 2, (n + count + 1) // 2) for n in mask.shape[-2:])
+    return mask[..., rows, columns]
 
 
 def lines(section: LinesSection, size: tuple[int, int], source: Source) -> Tensor:
@@ -72,7 +87,8 @@ def lines(section: LinesSection, size: tuple[int, int], source: Source) -> Tenso
     wanted = max(1, round(width / section.acceleration))
     centre = min(wanted, max(1, round(section.centre * width)))
     order = Draws.of(section.seed, range(1), "lines").uniform((width,), torch.float64)[0]
-    first = (width - centre) // 2
+    # Zero frequency is at width // 2: an odd number of lines lies evenly around it.
+    first = width // 2 - centre // 2
     order[first : first + centre] = -1.0
     mask = torch.zeros(width, dtype=torch.bool)
     mask[order.argsort()[:wanted]] = True

@@ -160,7 +160,8 @@ def _magnitude(section: MagnitudeOperator, shape: Shape, source: Source) -> Oper
 
 
 def _kept(section: MaskOperator, shape: Shape, source: Source) -> Operator:
-    return Mask(_mask(section, shape, source))
+    mask = _mask(section, shape, source)
+    return Mask(mask, each=mask.ndim > len(shape))
 
 
 def _mask(section: MaskOperator, shape: Shape, source: Source) -> Tensor:

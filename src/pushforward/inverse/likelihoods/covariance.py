@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -76,7 +75,3 @@ class Covariance:
         each = self.root.items is not None
         log_root = self.log_root[index] if each else self.log_root
         return replace(self, root=self.root.select(index), inverse=self.inverse.select(index), log_root=log_root)
-
-    def rms(self) -> float:
-        """The root mean square deviation, from that of the logarithms: exact for white noise."""
-        return math.exp(float(self.log_root.mean()))

@@ -140,8 +140,13 @@ class Gaussian(Measurement):
         return {**super()._selected(index), "sigma": sigma, "covariance": covariance}
 
     def slack(self) -> float:
-        size = 1.0 if self.covariance is None else self.covariance.rms()
-        return float(torch.as_tensor(self.sigma).max()) * size
+        sigma = float(torch.as_tensor(self.sigma).max())
+        if self.covariance is None:
+            return sigma
+        # Deviations may differ by orders of magnitude, so that their geometric mean says little: of a counted noise.
+        y = self.y if len(self.y) > 1 else self.y.expand(self.covariance.root.items or 1, *self.y.shape[1:])
+        noise = self.covariance.root(normal_like(y, Draws.of(0, range(len(y)), "slack", y.device)))
+        return sigma * float((squares(self.operator.measured(noise)) / self.count()).mean().sqrt())
 
     def _white(self, residual: Tensor) -> Tensor:
         return residual if self.covariance is None else self.covariance.inverse(residual)

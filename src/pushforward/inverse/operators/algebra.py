@@ -9,10 +9,14 @@ from torch import Tensor
 
 from pushforward.errors import UserError
 from pushforward.inverse.operators.colour import ColourMix
+from pushforward.inverse.operators.dense import Matrix, precise
 from pushforward.inverse.operators.elementwise import Identity
 from pushforward.inverse.operators.operator import LinearOperator, Operator, Shape, of_as_many
 from pushforward.inverse.operators.singular import SingularSystem
 from pushforward.numerics.broadcast import Scalar, expand
+
+_DECOMPOSED = 1 << 31
+"""Multiplications, about, for which a product with a matrix is decomposed unasked: seconds."""
 
 
 def compose(outer: Operator, inner: Operator) -> Operator:
@@ -94,7 +98,8 @@ class Product(_Pair, LinearOperator):
 
     - one of the two is unitary: (A, s, B* V) and (A U, s, V);
     - the left vectors of B are the right vectors of A, as for masks and weights of Fourier coefficients;
-    - one mixes colours and the other does the same to every channel: their values multiply.
+    - one mixes colours and the other does the same to every channel: their values multiply;
+    - one is a dense matrix and all items share both: so is their product.
     """
 
     outer: LinearOperator
@@ -119,7 +124,7 @@ class Product(_Pair, LinearOperator):
         if self.outer.unitary:
             inner = self.inner.svd(shape)
             return inner and SingularSystem(self.outer @ inner.u, inner.s, inner.v, inner.rounding)
-        return self._aligned(shape, between) or self._across_channels(shape)
+        return self._aligned(shape, between) or self._across_channels(shape) or self._dense(shape)
 
     def _aligned(self, shape: Shape, between: Shape) -> SingularSystem | None:
         inner = self.inner.svd(shape)
@@ -127,6 +132,24 @@ class Product(_Pair, LinearOperator):
         if inner is None or outer is None or inner.u != outer.v:
             return None
         return SingularSystem(outer.u, outer.s * inner.s, inner.v, max(outer.rounding, inner.rounding))
+
+    def _dense(self, shape: Shape) -> SingularSystem | None:
+        """Of a matrix M: that of M B, from B* of its rows, or of A M, from A of its columns."""
+        outer, inner = self.outer, self.inner
+        if self.items is not None or not isinstance(outer if isinstance(outer, Matrix) else inner, Matrix):
+            return None
+        if isinstance(outer, Matrix):
+            rows = precise(outer.matrix).conj().resolve_conj().reshape(-1, *(outer.shape or ()))
+            whole, image = inner.adjoint(rows).conj().flatten(1), outer.image
+        else:
+            assert isinstance(inner, Matrix)
+            rows = precise(inner.matrix).mT.reshape(-1, *(inner.image or ()))
+            columns = outer(rows)
+            whole, image = columns.flatten(1).mT, tuple(columns.shape[1:])
+        # Between real and complex items it is no matrix of numbers.
+        if whole.is_complex() != rows.is_complex() or min(whole.shape) * whole.numel() > _DECOMPOSED:
+            return None
+        return Matrix(whole.resolve_conj().contiguous(), shape, image).svd(shape)
 
     def _across_channels(self, shape: Shape) -> SingularSystem | None:
         """A = M ⊗ P: both are applied in either order, so U = U_M U_P, V = V_M V_P, s = s_M s_P."""

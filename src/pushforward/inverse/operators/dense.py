@@ -20,6 +20,11 @@ def _checked_matrix(matrix: Tensor, what: str) -> None:
         raise UserError(f"{what} must hold finite numbers")
 
 
+def precise(matrix: Tensor) -> Tensor:
+    """In double precision."""
+    return matrix.to(torch.complex128 if matrix.is_complex() else torch.float64)
+
+
 @dataclass(frozen=True, eq=False)
 class Matrix(LinearOperator):
     """y = M vec(x), M (m, n) real or complex, or (B, m, n), one per item: (B, *shape) to (B, *measured).
@@ -90,8 +95,7 @@ class Matrix(LinearOperator):
         return y.reshape(len(y), *result)
 
     def _svd(self, shape: Shape) -> SingularSystem:
-        precise = self.matrix.to(torch.complex128 if self.matrix.is_complex() else torch.float64)
-        u, s, vh = torch.linalg.svd(precise, full_matrices=False)
+        u, s, vh = torch.linalg.svd(precise(self.matrix), full_matrices=False)
         k = (s.shape[-1],)
         s = s if s.ndim == 2 else s[None]
         return SingularSystem(Matrix(u, k, self.image), s, Matrix(vh.mH, k, self.shape), max(self.matrix.shape[-2:]))

@@ -140,4 +140,7 @@ class Diagonal(LinearOperator):
     def _svd(self, shape: Shape) -> SingularSystem:
         size = self.weights.abs()
         sign = torch.where(size > 0, self.weights / torch.where(size > 0, size, 1), 1)
-        return SingularSystem(Diagonal(sign, self.each), _with_items(size, shape).double(), Identity())
+        # Weights of at least 0, as units have them, turn nothing: a mask behind them keeps its singular system.
+        plain = not sign.is_complex() and bool((sign > 0).all())
+        left = Identity() if plain else Diagonal(sign, self.each)
+        return SingularSystem(left, _with_items(size, shape).double(), Identity())

@@ -87,9 +87,11 @@ class CCDF:
         grid = grid_for(denoiser, self.grid)
         levels = grid(below, steps_for(step, below, grid, evaluations))
         estimate = self.first(measured)
-        if estimate.shape != x.shape or not bool(torch.isfinite(estimate).all()):
+        if estimate.shape != x.shape or estimate.is_complex() or not bool(torch.isfinite(estimate).all()):
+            kind = "complex" if estimate.is_complex() else "real"
             raise UserError(
-                f"the first estimate must be finite and of the shape {tuple(x.shape)}; got {tuple(estimate.shape)}"
+                f"the first estimate must be finite, real and of the shape {tuple(x.shape)}; got a {kind} one of the "
+                f"shape {tuple(estimate.shape)}"
             )
         z = x / path.level(path.t_max).sigma
         return simulate(denoiser, step, path.mix(estimate.to(x.dtype), z, levels[0]), levels, draws, observe=observe)
