@@ -376,6 +376,10 @@ def test_what_ccdf_refuses():
         CCDF(lambda measured: torch.zeros(3, 16)).restore(Counting(EDM()), likelihood, start, 4, draws)
     with pytest.raises(UserError, match="finite"):
         CCDF(lambda measured: torch.full_like(start, math.nan)).restore(Counting(EDM()), likelihood, start, 4, draws)
+    with pytest.raises(UserError, match="got a complex one"):
+        CCDF(lambda measured: torch.complex(start, start)).restore(Counting(EDM()), likelihood, start, 4, draws)
+    with pytest.raises(UserError, match=r"the model knows noise from 0\.002 on"):
+        CCDF(noise=1e-6).restore(Counting(EDM()), likelihood, start, 4, draws)
 
 
 def test_red_diff_is_adam_on_the_papers_loss():

@@ -81,6 +81,11 @@ class CCDF:
     ) -> Tensor:
         """One draw for each row of the batch; see `Method`."""
         measured, path = Measured.of(likelihood, x), denoiser.path
+        least = path.level(path.t_min).ratio
+        if self.noise <= least:
+            raise UserError(
+                f"CCDF is to start at noise {self.noise:g}, and the model knows noise from {least:.3g} on: give more"
+            )
         t0 = float(path.time(torch.tensor(-math.log(self.noise), dtype=torch.float64)))
         below = Below(path, t0)
         step = ProjectedStep(measured, self.step or AnewAbove.of(measured), None, self.projection)
