@@ -13,8 +13,11 @@ from pushforward.inverse import (
     Gaussian,
     Laplace,
     Mask,
+    NonLinear,
+    PiGDM,
     Poisson,
     Product,
+    Proximal,
     posterior_samples,
     usual_method,
 )
@@ -45,3 +48,9 @@ def test_every_likelihood_has_a_method_that_moves_towards_it(name):
     before = prior.mixture.sample(Draws.of(0, range(64)))
     usual = likelihood.log_prob(found).clamp(min=-1e3).mean()
     assert float(usual) > float(likelihood.log_prob(before.abs()).clamp(min=-1e3).mean()) + 0.5
+
+
+def test_no_pseudo_inverse_is_asked_of_an_operator_that_has_none():
+    y = torch.full((1, 2), 0.5)
+    assert isinstance(usual_method(Gaussian(NonLinear(torch.abs), y, 0.2)).rule, Proximal)
+    assert isinstance(usual_method(Gaussian(NonLinear(torch.exp, torch.log), y, 0.2)).rule, PiGDM)
