@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 
@@ -10,7 +12,7 @@ from pushforward.errors import UserError
 from pushforward.inverse import Clip, Gaussian, Matrix, condition, log_evidence
 from pushforward.numerics.random import Draws
 from pushforward.paths import EDM
-from pushforward.posterior import Question, SplitGibbs, Tempering, Twisted, infer
+from pushforward.posterior import Posterior, Question, SplitGibbs, Tempering, Twisted, infer
 from pushforward.posterior.resampling import systematic
 
 F64 = torch.float64
@@ -99,3 +101,21 @@ def test_crowds_that_are_too_small_are_refused():
         infer(Twisted(), Question(DENOISER, Gaussian(Clip(-1, 1), torch.zeros(1, 2), 0.1), (2,), 1), samples=8)
     with pytest.raises(UserError, match="at least 1"):
         infer(Twisted(), QUESTION, samples=0)
+
+
+@dataclass(frozen=True)
+class LeavesWeights:
+    """A crowd whose draws count alike but where the first number of the start is high: weights as they come."""
+
+    def crowd(self, denoiser, likelihood, start, evaluations, draws, observe=None, /):
+        weights = start[..., 0].log_softmax(0) if int(draws.index[0]) == 0 else None
+        return Posterior(start, 0.0, log_weights=weights)
+
+
+def test_items_whose_draws_count_alike_stand_beside_others_that_are_weighted():
+    answer = infer(LeavesWeights(), QUESTION, samples=6, evaluations=1, at_once=6)
+    assert answer.samples.shape[1] == 2 and answer.log_weights is not None
+    assert torch.allclose(answer.log_weights[:, 0], answer.samples[:, 0, 0].log_softmax(0))
+    assert torch.allclose(answer.log_weights[:, 1].exp(), torch.full((6,), 1 / 6, dtype=F64))
+    assert torch.allclose(answer.mean[1], answer.samples[:, 1].mean(0))
+    assert torch.equal(answer.resampled().samples[:, 1], answer.samples[:, 1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
@@ -220,14 +221,21 @@ def _below(parts: list[Posterior], samples: int, items: int) -> Posterior:
 
 def _beside(parts: list[Posterior]) -> Posterior:
     """The items of all parts, one beside the other."""
-    weights = [p.log_weights for p in parts if p.log_weights is not None]
+    weighted = any(p.log_weights is not None for p in parts)
     evidence = [p.log_evidence for p in parts if p.log_evidence is not None]
     return Posterior(
         torch.cat([p.samples for p in parts], 1),
         0.0,
-        log_weights=torch.cat(weights, 1) if weights else None,
+        log_weights=torch.cat([_log_weights(p) for p in parts], 1) if weighted else None,
         log_evidence=torch.cat(evidence) if evidence else None,
     )
+
+
+def _log_weights(part: Posterior) -> Tensor:
+    """(S, B); a part whose draws count alike has none of its own."""
+    if part.log_weights is not None:
+        return part.log_weights
+    return torch.full(part.samples.shape[:2], -math.log(part.size), dtype=torch.float64, device=part.samples.device)
 
 
 def _part_of(observe: Observer, number: int, parts: int) -> Callable[[Progress], None]:
