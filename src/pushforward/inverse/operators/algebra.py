@@ -260,13 +260,15 @@ class Scaled(LinearOperator):
         return self.operator.channelwise and not self._each
 
     def __call__(self, x: Tensor) -> Tensor:
-        y = self.operator(x)
-        of_as_many(len(self.factor) if self._each else None, y)  # type: ignore[arg-type]
-        return expand(self.factor, y) * y
+        return self._times(self.operator(x))
 
     def adjoint(self, y: Tensor) -> Tensor:
-        of_as_many(len(self.factor) if self._each else None, y)  # type: ignore[arg-type]
-        return self.operator.adjoint(expand(self.factor, y) * y)
+        return self.operator.adjoint(self._times(y))
+
+    def _times(self, y: Tensor) -> Tensor:
+        if isinstance(self.factor, Tensor) and self.factor.ndim == 1:
+            of_as_many(len(self.factor), y)
+        return expand(self.factor, y) * y
 
     def measured(self, y: Tensor) -> Tensor:
         return self.operator.measured(y)
