@@ -8,7 +8,7 @@ One unconditional model is trained; nothing of it is trained for a constraint. E
 as "no constraint"; its loss must fall at least 5 × while the judge, a support vector machine that saw neither model nor
 constraint, stays as sure (the margin between its two best classes). The class is asked of a small perceptron, fitted on
 one half of the training digits; the judge is fitted on the other half. The loss of a mask is told above that of the
-true mask, since the noise of the picture alone costs half a nat per pixel.
+true mask, since the noise of the picture alone costs half a nat per pixel; below 0 it is better than the true mask's.
 """
 
 from __future__ import annotations
@@ -29,9 +29,6 @@ from pushforward.numerics.random import Draws
 from pushforward.plugplay import Annealed, DenoisingEnergy, Descent, SmoothedEnergy, flip_symmetry, nothing, of_class
 from pushforward.report.pictures import filmstrip
 
-NOISE = 0.5
-"""Of the pictures that are to be split, whose two grey levels are 0.6 apart."""
-
 
 def perceptron(x: Tensor, labels: Tensor, steps: int = 400) -> nn.Module:
     """A differentiable classifier of logits."""
@@ -49,7 +46,11 @@ def perceptron(x: Tensor, labels: Tensor, steps: int = 400) -> nn.Module:
 
 
 def split_in_two(picture: Tensor, noise: float):
-    """−log p(picture | mask) with two unknown grey levels, each the mean of its part: what segmentation asks."""
+    """−log p(picture | mask) with two unknown grey levels, the means of the parts: what segmentation asks.
+
+    The mask is the brighter part. Without that the cost is the same for a mask and its negative, and descents that
+    began with the negative end between the two.
+    """
 
     def cost(x: Tensor) -> Tensor:
         mask = torch.sigmoid(4 * x)
@@ -57,7 +58,8 @@ def split_in_two(picture: Tensor, noise: float):
         means = [
             (p * picture).sum((1, 2, 3), keepdim=True) / p.sum((1, 2, 3), keepdim=True).clamp(min=1e-3) for p in parts
         ]
-        miss = sum(p * (picture - m).square() for p, m in zip(parts, means, strict=True))
+        levels = torch.maximum(*means), torch.minimum(*means)
+        miss = sum(p * (picture - level).square() for p, level in zip(parts, levels, strict=True))
         return miss.sum((1, 2, 3)) / (2 * noise**2)
 
     return cost
@@ -92,6 +94,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=None, help="a run trained before; its labels are not told")
     parser.add_argument("--items", type=int, default=100)
     parser.add_argument("--descent", type=int, default=300)
+    parser.add_argument("--noise", type=float, default=0.3, help="of pictures to be split, levels 0.6 apart")
     parser.add_argument("--out", type=Path, default=Path("runs/constrained-digits"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -110,11 +113,11 @@ def main() -> None:
     n = arguments.items
     draws, labels = Draws.of(0, range(n)), torch.arange(n) % 10
     truth = test.values[:n]
-    picture = 0.3 * truth + NOISE * draws.at("picture").normal_like(truth)
+    picture = 0.3 * truth + arguments.noise * draws.at("picture").normal_like(truth)
     constraints = {
         "mirror symmetry": lambda x: 500 * flip_symmetry(x),
         "class": of_class(asked_of, labels),
-        "mask": split_in_two(picture, NOISE),
+        "mask": split_in_two(picture, arguments.noise),
     }
     start, rows, pictures = draws.at("start").normal(tuple(train.values.shape[1:])), {}, []
     for energy in (DenoisingEnergy(model.denoiser()), SmoothedEnergy(model.denoiser())):
@@ -128,7 +131,9 @@ def main() -> None:
             pictures.append(x[:10])
             floor = float(constraint(truth).mean()) if name == "mask" else 0.0
             before, after = (float(constraint(y).mean()) - floor for y in (free, x))
-            row = {"loss free": before, "loss": after, "falls": before / max(after, 1e-12), "seconds free": seconds}
+            row = {"loss free": before, "loss": after, "seconds free": seconds}
+            if after > 0:
+                row["falls"] = before / after
             row |= {"surety free": surety(judge, free.clamp(-1, 1)), "surety": surety(judge, x.clamp(-1, 1))}
             if name == "class":
                 row["recognised"] = float((judge.predict(x.clamp(-1, 1).numpy()) == labels.numpy()).mean())
