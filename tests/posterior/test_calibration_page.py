@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import torch
 
@@ -10,7 +11,8 @@ from pushforward.denoisers import Mixture, MixtureDenoiser
 from pushforward.inverse import Gaussian, Identity
 from pushforward.numerics.random import Draws
 from pushforward.paths import EDM
-from pushforward.posterior import Calibration, Posterior, on_items, scaled, stein_test
+from pushforward.posterior import Agreement, Calibration, Posterior, on_items, scaled, stein_test
+from pushforward.posterior.checks import Check
 from pushforward.report.calibration_page import calibration_page, calibration_values
 
 F64 = torch.float64
@@ -53,6 +55,15 @@ def test_draws_that_are_too_sure():
     assert told.drawn.curve.at(0.9) < 0.7
     assert abs(told.held - 0.9) < 0.05 and told.plain < 0.75
     assert 2 < told.scale.scale / 1.645 < 2.6
+
+
+def test_a_model_that_is_not_of_one_mind_is_said_to_be_the_cause():
+    told = replace(calibration(0.5), levels=Agreement((Check("log p(y | x)", -0.4, 0.0, 1e-6),)))
+    page = calibration_page(told, "digits")
+    assert "levels of noise disagree" in page.verdict.text and "of one mind" in page.render()
+    assert calibration_values(told)["levels"] == {"log p(y | x)": {"drift": -0.4, "p": 1e-6}}
+    agreeing = replace(told, levels=Agreement((Check("log p(y | x)", -0.01, 0.0, 0.7),)))
+    assert "disagree" not in calibration_page(agreeing, "digits").verdict.text
 
 
 def test_draws_that_are_displaced_are_told_by_the_scores():

@@ -24,12 +24,14 @@ from pushforward.inverse.operators.units import Affine
 from pushforward.models.generator import Label
 from pushforward.numerics.random import Draws
 from pushforward.posterior import (
+    Agreement,
     Calibration,
     OnItems,
     Posterior,
     Question,
     Stein,
     infer,
+    levels_agree,
     on_items,
     prior_draws,
     scaled,
@@ -82,6 +84,7 @@ def calibrate(
     if len(truth) < LEAST:
         raise UserError(f"{source} holds {len(truth)} items; calibration needs at least {LEAST} whose truth is known")
     found: list[OnItems] = []
+    levels: Agreement | None = None
     began = time.perf_counter()
     keys = Draws.of(seed, range(items), "calibrate", device)
     drawn = prior_draws(denoiser, space.shape, keys, TRUTHS, at_once=batch_size)
@@ -101,6 +104,8 @@ def calibrate(
             observe=_half(progress, part),
         )
         latent = space.lost is not None
+        if part == 0 and law is None and not latent:  # what a first stage loses is in y, but in no latent
+            levels = _levels(denoiser, asked, x, own, batch_size)
         stein = None if law or latent else _stein(answer, denoiser, own, batch_size)
         shown = answer = answer.resampled()
         if latent:  # of decoded draws; what is lost counts as noise, so a level has no truth to rank
@@ -118,6 +123,7 @@ def calibrate(
         held,
         plain,
         time.perf_counter() - began,
+        levels,
     )
 
 
@@ -148,6 +154,14 @@ def _stein(answer: Posterior, denoiser: Denoiser, keys: Draws, at_once: int) -> 
     """The test by the model's scores; None where its measurement, or its noise, is none that it is made for."""
     try:
         return stein_test(answer, denoiser, keys.at("stein"), at_once)
+    except UserError:
+        return None
+
+
+def _levels(denoiser: Denoiser, likelihood: Likelihood, x: Tensor, keys: Draws, at_once: int) -> Agreement | None:
+    """Whether the model's levels agree on its own items; None where no exact moves are made for the measurement."""
+    try:
+        return levels_agree(denoiser, likelihood, x, keys.at("levels"), at_once=at_once)
     except UserError:
         return None
 

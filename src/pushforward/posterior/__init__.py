@@ -11,6 +11,7 @@ from pushforward.posterior.density import DensityChains
 from pushforward.posterior.diagnostics import MIXED, effective_size, split_rhat, weight_size
 from pushforward.posterior.gibbs import SplitGibbs
 from pushforward.posterior.infer import ChainMethod, CrowdMethod, Question, infer
+from pushforward.posterior.levels import Agreement, levels_agree
 from pushforward.posterior.metropolis import MetropolisBridge
 from pushforward.posterior.noise_level import UnknownNoise
 from pushforward.posterior.ranks import Ranks, ranks_of
@@ -24,6 +25,7 @@ from pushforward.posterior.twisted import Twisted
 
 __all__ = [
     "MIXED",
+    "Agreement",
     "Bridge",
     "Calibration",
     "Candidate",
@@ -58,6 +60,7 @@ __all__ = [
     "energy_score",
     "infer",
     "label_free",
+    "levels_agree",
     "measured",
     "on_items",
     "prior_draws",

@@ -11,6 +11,7 @@ from pushforward.inverse.likelihoods.gaussian import Gaussian
 from pushforward.posterior.answer import Posterior
 from pushforward.posterior.checks import LabelFree, label_free
 from pushforward.posterior.coverage import ConformalScale, Curve, coverage
+from pushforward.posterior.levels import Agreement
 from pushforward.posterior.ranks import Ranks, ranks_of
 from pushforward.posterior.stein import Stein
 
@@ -34,7 +35,8 @@ class OnItems:
 class Calibration:
     """A method on measurements of items that the model drew, and of true items.
 
-    On the model's own items only the sampler can be wrong; on true ones the model can be, too. `scale` makes intervals
+    On the model's own items only the sampler can be wrong, or levels of noise that disagree; on true ones the model
+    can be, too. `scale` makes intervals
     of true items right, and `held` is the coverage that it reached on true items that it had not seen.
     """
 
@@ -49,6 +51,8 @@ class Calibration:
     plain: float
     """The coverage of mean ± 1.645 deviations on the same items."""
     seconds: float
+    levels: Agreement | None = None
+    """Whether the model's levels of noise are of one law; None where no exact moves are made for the likelihood."""
 
 
 def on_items(
