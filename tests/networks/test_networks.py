@@ -11,6 +11,7 @@ from pushforward.networks.dit import DiT
 from pushforward.networks.magnitude_unet import MagnitudeUNet
 from pushforward.networks.mlp import MLP
 from pushforward.networks.unet import UNet
+from pushforward.numerics.broadcast import batch_of
 from pushforward.numerics.dropout import Dropout, counted
 from pushforward.numerics.random import Draws
 
@@ -87,6 +88,21 @@ def test_time_and_label_matter_after_training(case):
     base = net(x, time, label)
     assert not torch.allclose(net(x, time + 0.5, label), base, atol=1e-4)
     assert not torch.allclose(net(x, time, (label + 1) % 3), base, atol=1e-4)
+
+
+def test_one_time_for_all_is_embedded_once_and_changes_nothing(case):
+    net, x, time, label = case
+    descend(net, x, time, label, steps=3)
+    rows = []
+    for name, module in net.named_modules():
+        if name.endswith("inner") and "conditioning" in name:
+            module.register_forward_hook(lambda _, args, __: rows.append(len(args[0])))
+    for of in (None, label):
+        alike = net(x, torch.full((6,), 0.3), of)
+        assert torch.allclose(net(x, batch_of(0.3, 6, x.device), of), alike, atol=1e-6)
+        assert torch.allclose(net(x, batch_of(torch.tensor(0.3), 6, x.device), of), alike, atol=1e-6)
+    if rows:
+        assert rows == [6, 1, 1] * 2
 
 
 def test_no_label_is_the_last_index(case):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -51,18 +50,8 @@ class ContextMLP(nn.Module):
         check_input(x, time, 2, self.features, "ContextMLP")
         if context is None:
             raise UserError("this network predicts for rows: bind what is known of them, `given(context=…)`")
-        embedding = self.conditioning(_one_if_equal(time))
+        embedding = self.conditioning(time)
         h = self.input(x) + context
         for block in self.blocks:
             h = block(h, embedding)
         return self.output(functional.silu(self.norm(h)))
-
-
-def _one_if_equal(time: Tensor) -> Tensor:
-    """A batch at one level, as in sampling, embeds its time once; asking an accelerator would cost more than it saves.
-
-    (B,) -> (1,) or (B,).
-    """
-    if time.device.type != "cpu" or len(time) < 2 or torch.is_grad_enabled():
-        return time
-    return time[:1] if bool((time == time[0]).all()) else time

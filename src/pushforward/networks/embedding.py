@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from pushforward.numerics.broadcast import one_if_shared
+
 
 class FourierTime(nn.Module):
     """Fixed Fourier features of a time: t ↦ √2 (cos 2π f_k t, sin 2π f_k t), (B,) -> (B, features).
@@ -30,6 +32,9 @@ class FourierTime(nn.Module):
 class Conditioning(nn.Module):
     """Time (B,) and label (B,) to one vector (B, width), already activated; the label num_classes means "no label".
 
+    Where one time was expanded to the batch, as in sampling, and nothing else tells items apart, it is one vector for
+    all, (1, width), and what is made of it is made once.
+
     The label's embedding is added to the time's; "no label" is a learned row of its own, so that one network serves
     conditional and unconditional sampling (classifier-free guidance, Ho & Salimans 2022).
     """
@@ -44,7 +49,7 @@ class Conditioning(nn.Module):
 
     def forward(self, time: Tensor, label: Tensor | None = None, extra: Tensor | None = None) -> Tensor:
         """`extra` (B or 1, width) is what other conditions add."""
-        features = self.fourier(time.to(self.inner.weight.dtype))
+        features = self.fourier(one_if_shared(time).to(self.inner.weight.dtype))
         h = self.outer(nn.functional.silu(self.inner(features)))
         if self.label is not None and self.num_classes is not None:
             if label is None:

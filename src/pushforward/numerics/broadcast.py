@@ -53,8 +53,16 @@ def mean_per_sample(x: Tensor) -> Tensor:
 
 
 def batch_of(value: Scalar, batch: int, device: torch.device) -> Tensor:
-    """A float32 tensor (B,) from a number or from one number per sample: what a network takes as its time."""
+    """A float32 tensor (B,) from a number or from one number per sample: what a network takes as its time.
+
+    One number for all is expanded, so that `one_if_shared` finds it again.
+    """
     if isinstance(value, Tensor):
         time = value.to(device=device, dtype=torch.float32)
         return time if time.ndim else time.expand(batch)  # with its gradient, where times are fitted
-    return torch.full((batch,), float(value), device=device)
+    return torch.full((1,), float(value), device=device).expand(batch)
+
+
+def one_if_shared(values: Tensor) -> Tensor:
+    """(B,) -> (1,) where one number was expanded to all of a batch, told by its stride: nothing is read or compared."""
+    return values[:1] if len(values) > 1 and values.stride(0) == 0 else values
