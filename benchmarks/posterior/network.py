@@ -37,6 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("--operator", type=Path, required=True)
+    parser.add_argument("--data", default="test", help="true items: a split of the run's data, or a file")
     parser.add_argument("--items", type=int, default=200)
     parser.add_argument("--samples", type=int, default=39)
     parser.add_argument("--method", action="append", help="[ddrm, pigdm, exact, tempering]")
@@ -55,6 +56,7 @@ def main() -> None:
             config,
             asked.operator.parent,
             method=method,
+            source=asked.data,
             items=asked.items,
             samples=asked.samples,
             evaluations=asked.evaluations or named_method(method).evaluations,
