@@ -31,7 +31,11 @@ def likelihood(
     hutchinson: Annotated[
         int | None, Parameter(help="random probes per item [exact up to 32 numbers per item]")
     ] = None,
-    repeats: Annotated[int | None, Parameter(help="random places within the cells of whole numbers [4]")] = None,
+    repeats: Annotated[
+        int | None,
+        Parameter(help="random places within the cells of whole numbers [4]; numbers of hidden symbols [16]"),
+    ] = None,
+    block: Annotated[int | None, Parameter(help="of texts: symbols decoded at once, left to right [all]")] = None,
     label: Annotated[str | None, Parameter(help="log p(x given this class) [log p(x)]")] = None,
     own_labels: Annotated[
         bool, Parameter(negative=(), show_default=False, help="log p(x given the item's own class)")
@@ -59,6 +63,7 @@ def likelihood(
             evaluations=evaluations,
             probes=hutchinson,
             repeats=repeats,
+            block=block,
             seed=seed,
             batch_size=batch_size,
             progress=bar,

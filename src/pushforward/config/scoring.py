@@ -18,7 +18,7 @@ from pushforward.data.format import Kind
 from pushforward.denoisers.terminal import Moments
 from pushforward.errors import UserError
 from pushforward.models.denoising import DiffusionGenerator, sampled_denoiser
-from pushforward.models.discrete import Discrete
+from pushforward.models.discrete import BOUND_REPEATS, Discrete
 from pushforward.models.family import HasDensity, HasLatents, Unnormalised
 from pushforward.models.generator import Samples
 from pushforward.models.likelihood import ProbabilityFlow, spherical
@@ -32,8 +32,9 @@ from pushforward.models.scoring import (
     score_rows,
     solver_of,
 )
-from pushforward.models.symbol_scores import score_texts
+from pushforward.models.symbol_scores import ByBound, score_texts
 from pushforward.numerics.random import Draws
+from pushforward.objectives.masked import Blocks
 from pushforward.training.normalisers import read_log_z, write_log_z
 
 
@@ -60,6 +61,7 @@ def likelihood(
     evaluations: int | None = None,
     probes: int | None = None,
     repeats: int | None = None,
+    block: int | None = None,
     seed: int = 0,
     batch_size: int = 256,
     progress: Callable[[int, int], None] | None = None,
@@ -76,7 +78,9 @@ def likelihood(
         evaluations: of a denoiser's network per item, 100 by default (exact divergences: and one derivative per
             coordinate).
         probes: random ones for the divergence; by default none up to 32 coordinates.
-        repeats: uniform draws within the cells of whole numbers, 4 by default, each with probes of its own.
+        repeats: uniform draws within the cells of whole numbers, 4 by default, each with probes of its own; of models
+            of symbols, random times or numbers of hidden symbols, 16 by default.
+        block: of texts, how many symbols are decoded at once, left to right; all by default.
         data: what the run was trained on, where it cannot read that again by itself.
         chains: that log Z of an energy model is estimated with, unless what is stored with the run has as many.
 
@@ -87,27 +91,36 @@ def likelihood(
     rows = rows_of(run, source, number, data)
     labels = labels_for(run, len(rows), label, rows.labels if own_labels else None, own_labels)
     model = run.generator.model
-    if isinstance(model, Discrete) and run.format.kind is Kind.TEXT:
-        if evaluations is not None or probes is not None:
-            raise UserError(
-                "evaluations and probes are of a probability flow, which this model has not: leave them out"
-            )
-        train = data.train.batch(np.arange(min(len(data.train), _MEASURED))).values
-        return score_texts(
-            model.eval(), run.format, rows.x, train, labels, repeats=repeats, seed=seed, batch_size=batch_size,
-            progress=progress,
-        )  # fmt: skip
+    x = rows.x.to(model.device)
+    if isinstance(model, Discrete):
+        _no_flow(evaluations, probes)
+        # without labels it is told "no class", which it knows: a sum of noisy bounds over classes is no bound
+        given = None if labels is None else labels.to(model.device)
+        blocks = None if block is None else Blocks(block)
+        bound = ByBound(model.eval(), given, BOUND_REPEATS if repeats is None else repeats, blocks)
+        if run.format.kind is Kind.TEXT:
+            train = data.train.batch(np.arange(min(len(data.train), _MEASURED))).values
+            return score_texts(bound, run.format, x, train, seed, batch_size, progress)
+        return score_rows(bound, run.format, moments(run, data), x, seed=seed, batch_size=batch_size, progress=progress)
+    if block is not None:
+        raise UserError("blocks are of texts that discrete models learned: leave the block out")
     measured = moments(run, data)
     return score_rows(
         _rule(run, data, measured, labels, evaluations, probes, batch_size, chains),
         run.format,
         measured,
-        rows.x.to(run.generator.model.device),
+        x,
         repeats=repeats,
         seed=seed,
         batch_size=batch_size,
         progress=progress,
     )
+
+
+def _no_flow(evaluations: int | None, probes: int | None) -> None:
+    """Raises UserError for what is of a probability flow alone."""
+    if evaluations is not None or probes is not None:
+        raise UserError("evaluations and probes are of a probability flow, which this model has not: leave them out")
 
 
 def _rule(
@@ -129,8 +142,7 @@ def _rule(
         return ByFlow(
             generator.conditioned(labels), measured, 100 if evaluations is None else evaluations, probes, batch_size
         )
-    if evaluations is not None or probes is not None:
-        raise UserError("evaluations and probes are of a probability flow, which this model has not: leave them out")
+    _no_flow(evaluations, probes)
     if not isinstance(generator.model, HasDensity):
         raise UserError(
             f"a model of this kind ({type(generator.model).__name__}) has no likelihood: it only draws samples; "
@@ -141,8 +153,6 @@ def _rule(
         return ByModel(generator.model, None if labels is None else labels.to(generator.model.device))
     if labels is not None:
         return ByModel(generator.model, labels.to(generator.model.device))
-    if isinstance(generator.model, Discrete):  # it knows "no class"; a sum of noisy bounds over classes is no bound
-        return ByModel(generator.model)
     return ByModel(generator.model, None, _shares(data, generator.model.num_classes))
 
 
