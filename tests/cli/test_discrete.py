@@ -9,6 +9,7 @@ import pytest
 
 import pushforward as pf
 from pushforward.cli.main import main
+from pushforward.errors import UserError
 
 SMALL = ("--set", "model.width=32", "--set", "model.depth=1", "--set", "training.batch_size=16", "--device", "cpu")
 WORDS = ("the cat sat on the mat. ", "a dog ran to the cat. ", "the mat was red. ")
@@ -41,13 +42,16 @@ def test_a_text_is_learned_and_drawn(run, command, tmp_path):
     assert len(list((run / "previews").glob("*.txt"))) > 0
 
 
-def test_likelihood_in_bits_per_character(run, command):
+def test_likelihood_in_bits_per_character(run, command, refused):
     scored = command("likelihood", run, "-n", 8, "--json")
     assert scored.code == 0, scored.err
     bits, uniform = scored.json["bits_per_dim"], scored.json["baselines"]["uniform"]
     assert scored.json["unit"] == "character" and 0 < bits < -uniform / (24 * np.log(2)) - 1
     unigram = -scored.json["baselines"]["gaussian"] / (24 * np.log(2))
     assert bits < unigram  # after these few steps already words are known
+    closer = command("likelihood", run, "-n", 8, "--block", 2, "--repeats", 4, "--json")
+    assert closer.json["evaluations"] == 4 * 12 and closer.json["bits_per_dim"] < bits + 0.1, closer.err
+    assert "at least one site" in refused("likelihood", run, "--block", 0)
     assert "bits per character" in command("likelihood", run, "-n", 8).out
 
 
@@ -63,6 +67,8 @@ def test_gaps_are_filled_and_texts_continued(run, command, refused):
     assert "no '_'" in refused("infill", run, "--text", "the cat")
     assert "one of the two" in refused("infill", run)
     assert "did you mean 'euler'" in refused("infill", run, "--text", "the _", "--sampler", "eular")
+    kept = command("infill", run, "--text", "the c_t", "-n", 4, "--sampler", "corrected", "--steps", 6, "--json")
+    assert all(text.startswith("the c") and text.endswith("t") for text in kept.json["texts"]), kept.json
     assert "leave out the steps" in refused("sample", run, "--sampler", "one-by-one", "--steps", 4)
 
 
@@ -124,18 +130,22 @@ def test_images_of_few_levels(rates, tmp_path, command, refused):
     assert np.load(tmp_path / "some.npz")["x"].max() <= 4
     scored = command("likelihood", out, "-n", 4, "--json")
     assert scored.code == 0 and 0 < scored.json["bits_per_dim"] < 10, scored.err
+    assert command("likelihood", out, "-n", 2, "--repeats", 3, "--json").json["evaluations"] == 3
+    assert "sequences alone" in refused("likelihood", out, "-n", 2, "--block", 3)
     if rates == "uniform":
         assert "masked" in refused("sample", out, "--sampler", "one-by-one")
     if rates == "absorbing":
         assert command("report", out, "-n", 10).code == 0
         known = pf.load(out).generator.complete(images[0], np.eye(6, dtype=bool), 2, label="1")
         assert (np.diagonal(known.values, axis1=1, axis2=2) == np.diag(images[0])).all()
+        with pytest.raises(UserError, match=r"the item's shape \(6, 6\); got \(36,\)"):
+            pf.load(out).generator.complete(images[0], np.ones(36, dtype=bool))
 
 
 def test_a_table_of_categories(tmp_path, command, refused):
     rng = np.random.default_rng(0)
-    rows = [["colour", "size", "grade"]]
-    rows += [[("red", "green", "blue")[i], ("small", "large")[i % 2], i + 3] for i in rng.integers(0, 3, 90)]
+    rows = [["colour", "town", "size", "grade"]]
+    rows += [[("red", "green", "blue")[i], "here", ("small", "large")[i % 2], i + 3] for i in rng.integers(0, 3, 90)]
     with (tmp_path / "things.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
     ways = ("--family", "discrete", "--steps", 60, *SMALL, "--set", "training.learning_rate=0.01")
@@ -146,8 +156,10 @@ def test_a_table_of_categories(tmp_path, command, refused):
     with (tmp_path / "more.csv").open() as file:
         made = list(csv.reader(file))
     assert made[0] == rows[0]
-    assert {row[0] for row in made[1:]} <= {"red", "green", "blue"} and {row[2] for row in made[1:]} <= set("345")
-    (tmp_path / "other.csv").write_text("colour,size,grade\n" + "pink,small,3\n" * 5)
+    assert {row[0] for row in made[1:]} <= {"red", "green", "blue"} and {row[3] for row in made[1:]} <= set("345")
+    one = pf.load(out).generator.complete(np.array([2, 0, 1, 4]), np.array([True, False, False, True]), 5).values
+    assert (one[:, [0, 3]] == [2, 4]).all() and (one[:, 1] == 0).all()
+    (tmp_path / "other.csv").write_text("colour,town,size,grade\n" + "pink,here,small,3\n" * 5)
     assert "'pink'" in refused("likelihood", out, "--data", tmp_path / "other.csv")
     assert command("likelihood", out, "-n", 5, "--json").json["nats"]["mean"] > -3.5
     assert "--family mixed" in refused("train", tmp_path / "things.csv", "--steps", 1)

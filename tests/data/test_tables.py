@@ -87,6 +87,7 @@ BAD = {
     "text": ("a,b,c\n1,x,2\n2,y,3\n3,z,4\n", r"not numbers: 'b' \(line 2: 'x'\)"),
     "late text": ("a,b\n1,2\n2,3\n3,oops\n", r"'b' \(line 4: 'oops'\)"),
     "underscores": ("a,b\n1,2\n2,1_0\n3,4\n", r"'b' \(line 3: '1_0'\)"),
+    "empty column": ("a,b\n1,\n2,\n3,\n", "Column 'b' .* is empty from line 2 to line 4: .* remove the column"),
     "empty cell": ("a,b\n1,2\n2,\n3,4\n", "Line 3 .* empty cell in column 'b'"),
     "nan": (
         "a,b\n1,2\nnan,2\n3,inf\n",

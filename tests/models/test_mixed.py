@@ -16,6 +16,7 @@ from pushforward.metrics.tables import (
     marginal_distance,
     nearest_record,
     total_variation,
+    usefulness,
 )
 from pushforward.models.mixed import Mixed
 from pushforward.networks.mixed import MixedRows
@@ -104,6 +105,18 @@ def test_metrics_tell_tables_apart():
     assert real["usefulness"].value > 0.95 and alone["usefulness"].value < 0.8
     assert real["near copies"].value < 0.12 and theft["near copies"].value > 0.3
     assert theft["distance to the closest record"].value < 0.6 * real["distance to the closest record"].floor
+
+
+def test_one_column_has_no_pairs():
+    column = table(200, 0)[:, 4:5]
+    found = evaluate_table(column, column, table(60, 1)[:, 4:5], Kinds(np.array([True]), ("k",)))
+    assert [row.name for row in found] == ["distance of marginals", "distance to the closest record", "near copies"]
+
+
+def test_a_class_of_one_row_in_a_large_table_is_no_obstacle():
+    rows = np.repeat(table(500, 0)[:, 3:], 21, axis=0)
+    rows[0, 2] = 5.0
+    assert usefulness(rows, rows[:50], 2, np.array([False, True, True])) > 0.9
 
 
 def test_small_numbers_by_hand():

@@ -10,7 +10,6 @@ import torch
 from pushforward.denoisers.table_oracle import IndependentDenoiser, TableDenoiser
 from pushforward.numerics.random import Draws
 from pushforward.objectives.jump import (
-    Antithetic,
     auxiliary,
     jump_bound,
     jump_loss,
@@ -155,16 +154,14 @@ def test_the_masked_gap_is_the_general_one():
         assert torch.allclose(rate_gap(estimate, x0), masked_gap(estimate, x0), atol=1e-9)
 
 
-def test_losses_of_even_and_mirrored_times_have_one_mean():
+def test_the_mean_loss_at_even_times_is_the_entropy():
     denoiser = IndependentDenoiser(LAW.expand(3, 4), JumpPath(Absorbing(4), LogLinear(1e-3)))
     n = 4000
     draws = Draws.of(0, range(n), "loss")
     x0 = torch.multinomial(LAW, 3 * n, replacement=True, generator=torch.Generator().manual_seed(0)).reshape(n, 3)
-    for times in (Stratified(UniformTimes()), Antithetic()):
+    for times in (Stratified(UniformTimes()), UniformTimes()):
         loss = jump_loss(denoiser, x0, draws, times)
         assert abs(float(loss.mean()) - 3 * ENTROPY) < 4 * float(loss.std()) / n**0.5
-    u = Antithetic()(denoiser.path, draws).t
-    assert torch.allclose(u[0::2] + u[1::2], torch.full((n // 2,), denoiser.path.t_min + denoiser.path.t_max).double())
 
 
 def test_the_prior_gap_is_a_divergence():

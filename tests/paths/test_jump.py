@@ -121,5 +121,8 @@ def test_what_cannot_be():
         UniformJumps(1)
     with pytest.raises(UserError, match="balance"):
         Reversible(torch.tensor([[0.0, 1.0], [3.0, 0.0]]), torch.tensor([0.5, 0.5]))
+    for law, rate in ((0.0, 1.0), (0.5, math.nan)):
+        with pytest.raises(UserError, match="above 0"):
+            Reversible(torch.tensor([[0.0, rate], [rate, 0.0]]), torch.tensor([0.5, law]))
     with pytest.raises(UserError, match="t_min"):
         JumpPath(Absorbing(3), LogLinear(), t_min=0.0)

@@ -199,6 +199,16 @@ def test_kept_estimates_change_nothing_and_cost_less():
     assert calls[1] == 64 * 20 and calls[0] < 0.3 * calls[1]
 
 
+def test_the_way_of_symbols_is_watched(pair):
+    masked = TableDenoiser(pair.table, JumpPath(Absorbing(5), LogLinear()))
+    draws, seen = Draws.of(6, range(30), "watched"), []
+    start, levels = masked.path.prior(draws, (2,)), Uniform()(masked.path, 8)
+    ways = [simulate_jumps(masked, JumpAncestral(), start, levels, draws, watch) for watch in (seen.append, None)]
+    assert torch.equal(*ways) and torch.equal(seen[-1].x, ways[0])
+    hidden = [int((each.x == 5).sum()) for each in seen]
+    assert len(seen) == 8 and hidden == sorted(hidden, reverse=True) and hidden[-1] == 0
+
+
 def test_guidance_and_temperature_are_powers_of_laws():
     path = JumpPath(Absorbing(3), LogLinear())
     one, other = (torch.tensor([law]).double() for law in ([0.7, 0.2, 0.1], [0.2, 0.3, 0.5]))
@@ -206,6 +216,8 @@ def test_guidance_and_temperature_are_powers_of_laws():
     x, level = torch.full((1, 1), 3), path.level(0.5)
     wanted = one**2 / other
     assert torch.allclose(guided.estimate(x, level).probabilities[0], wanted / wanted.sum())
+    never = GuidedJumps(IndependentDenoiser(one * torch.tensor([1, 1, 0]), path), guided, 2.0)
+    assert never.estimate(x, level).probabilities[0, 0, 2] == 0 and never.estimate(x, level).probabilities.sum() == 1
     cold = Tempered(IndependentDenoiser(one, path), 0.5).estimate(x, level).probabilities[0]
     assert torch.allclose(cold, one**2 / (one**2).sum())
 

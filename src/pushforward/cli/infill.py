@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from pushforward.cli.output import DEFAULT, Common
+from pushforward.config.jump_samplers import JUMP_SAMPLERS
 from pushforward.errors import UserError
 
 
@@ -27,8 +28,8 @@ def infill(
         int | None, Parameter(help="units drawn at once where a text is continued [half the model's]")
     ] = None,
     number: Annotated[int, Parameter(name=("-n", "--number"), help="how many texts")] = 4,
-    sampler: Annotated[str, Parameter(help="default, euler, tau-leaping, corrected, one-by-one")] = "default",
-    steps: Annotated[int | None, Parameter(help="of each drawing [as many as units, at most 128]")] = None,
+    sampler: Annotated[str, Parameter(help=", ".join(JUMP_SAMPLERS))] = "default",
+    steps: Annotated[int | None, Parameter(help="of each drawing [128]")] = None,
     temperature: Annotated[float, Parameter(help="below 1 the likelier symbols")] = 1.0,
     seed: Annotated[int, Parameter(help="text i of a seed is always the same")] = 0,
     out: Annotated[Path | None, Parameter(name=("--out", "-o"), help=".txt or .jsonl [the terminal]")] = None,

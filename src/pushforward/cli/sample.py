@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from pushforward.cli.output import DEFAULT, Common
+from pushforward.config.jump_samplers import JUMP_SAMPLERS
 from pushforward.config.samplers import SAMPLERS
 from pushforward.errors import UserError
 
@@ -29,8 +30,12 @@ def sample(
             ".jsonl [samples.png, .csv or .txt in the run]",
         ),
     ] = None,
-    sampler: Annotated[str, Parameter(help=", ".join(SAMPLERS))] = "default",
-    steps: Annotated[int | None, Parameter(help="evaluations of a denoiser's network per sample [20]")] = None,
+    sampler: Annotated[
+        str, Parameter(help=f"{', '.join(SAMPLERS)}; of symbols: {', '.join(JUMP_SAMPLERS[1:])}")
+    ] = "default",
+    steps: Annotated[
+        int | None, Parameter(help="evaluations of a denoiser's network per sample [20]; of symbols steps [128]")
+    ] = None,
     seed: Annotated[int, Parameter(help="sample i of a seed is always the same")] = 0,
     label: Annotated[
         tuple[str, ...],

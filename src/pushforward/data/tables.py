@@ -213,6 +213,11 @@ class _Columns:
                 raise ValueError("underscores between digits are Python's alone")
         except ValueError:
             place, cell = next((n, cell) for (n, _), cell in zip(chunk, column, strict=True) if not _is_number(cell))
+            if not any(cell.strip() for cell in column):
+                raise UserError(
+                    f"Column {self.names[i]!r} of {self.what} is empty from line {place} to line {chunk[-1][0]}: fill "
+                    "it or remove the column."
+                ) from None
             if not cell.strip():
                 raise UserError(
                     f"Line {place} of {self.what} has an empty cell in column {self.names[i]!r}: "

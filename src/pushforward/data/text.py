@@ -82,9 +82,11 @@ def text_raw(text: str, what: str, how: TextReading) -> Raw:
         raise UserError(f"{what} repeats one symbol, so there is nothing to learn: give a text of at least two.")
     length = how.length or max(_LEAST, min(USUAL_LENGTH, len(units) // _PIECES))
     if len(units) < 3 * length:
+        less = max(2, len(units) // 8)
+        hint = f", or shorter pieces with length={less} (--set data.length={less})" if len(units) >= 3 * less else ""
         raise UserError(
-            f"{what} has {len(units)} {unit}, and at least three pieces of {length} are needed: give a longer text, or "
-            f"shorter pieces with length={max(2, len(units) // 8)} (--set data.length={max(2, len(units) // 8)})."
+            f"{what} has {len(units)} {unit}, and at least three pieces of {length} are needed: give a longer text"
+            f"{hint}."
         )
     return Raw(what, pieces(units, length, length), text=Cut(unit, tokenizer, units))
 

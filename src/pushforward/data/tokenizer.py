@@ -60,6 +60,9 @@ def _file(path: Path) -> str:
             raise UserError(f"{path} is too large for a tokenizer.json")
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise UserError(f"the tokenizer {path} cannot be read: {error.strerror}") from None
+        raise UserError(
+            f"the tokenizer {path} cannot be read: {error.strerror}; texts are cut into characters, bytes, or the "
+            "tokens of a tokenizer.json whose path is given"
+        ) from None
     except UnicodeDecodeError:
         raise UserError(f"the tokenizer {path} is not a JSON text") from None

@@ -145,7 +145,8 @@ class GuidedJumps(JumpDenoiser):
 
     def outside(self, x: Tensor, level: Level) -> Tensor:
         one, other = (torch.log_softmax(d.outside(x, level), -1) for d in (self.conditional, self.unconditional))
-        return other + self.weight * (one - other)
+        never = torch.isneginf(one) | torch.isneginf(other)  # where the difference would be no number
+        return torch.where(never, -torch.inf, other + self.weight * (one - other))
 
     def rows(self, index: Tensor) -> GuidedJumps:
         return replace(self, conditional=self.conditional.rows(index), unconditional=self.unconditional.rows(index))

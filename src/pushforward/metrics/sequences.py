@@ -34,6 +34,8 @@ def pieces_of(texts: Sequence[Text], n: int) -> Counter[bytes]:
 
 def jensen_shannon(one: Counter[bytes], other: Counter[bytes]) -> float:
     """The Jensen–Shannon divergence of two frequencies, in bits: 0 for equal ones, 1 for ones that share nothing."""
+    if not one or not other:  # texts too short for pieces of this length
+        return 0.0 if not one and not other else 1.0
     keys = list(one.keys() | other.keys())
     p, q = (np.array([count[k] for k in keys], dtype=np.float64) for count in (one, other))
     p, q = p / p.sum(), q / q.sum()

@@ -83,7 +83,12 @@ def usefulness(train: np.ndarray, test: np.ndarray, target: int, coded: np.ndarr
     kind = HistGradientBoostingClassifier if coded[target] else HistGradientBoostingRegressor
     if coded[target] and len(np.unique(train[:, target])) < 2:
         return float((test[:, target] == train[0, target]).mean())
-    model = kind(max_iter=60, categorical_features=categories if any(categories) else None, random_state=seed)
+    model = kind(
+        max_iter=60,
+        early_stopping=False,  # which large tables have by default, and which fails for a class of one row
+        categorical_features=categories if any(categories) else None,
+        random_state=seed,
+    )
     return float(model.fit(train[:, inputs], train[:, target]).score(test[:, inputs], test[:, target]))
 
 
@@ -113,7 +118,8 @@ def evaluate_table(
 ) -> Evaluation:
     """Score synthetic rows (N, D) against real ones, codes for categories; every number beside what real rows score.
 
-    The control is a table of independent columns. Raises UserError for fewer than `LEAST` rows of a kind.
+    The control is a table of independent columns. One column alone has no pairs, and nothing to learn it from. Raises
+    UserError for fewer than `LEAST` rows of a kind.
     """
     for name, given in (("generated", samples), ("training", train), ("test", test)):
         if len(given) < LEAST:
@@ -124,12 +130,14 @@ def evaluate_table(
     n = min(len(samples), len(train))
     ours, control = samples[:n], independent(train, n, seed)
     subsets = [train[permutation(key(seed, "floor", f), len(train))[: max(LEAST, n // 2)].numpy()] for f in range(4)]
-    rows = [
-        _distance("marginals", marginal_distance, _BINS, ours, train, test, control, subsets, coded),
-        _distance("pairs", pair_distance, _PAIR_BINS, ours, train, test, control, subsets, coded),
-        _useful(ours, train, test, control, coded, target_of(coded, False) if target is None else target, kinds.names),
-        *_private(ours, train, test, control, coded),
-    ]
+    rows = [_distance("marginals", marginal_distance, _BINS, ours, train, test, control, subsets, coded)]
+    if len(coded) > 1:
+        target = target_of(coded, False) if target is None else target
+        rows += [
+            _distance("pairs", pair_distance, _PAIR_BINS, ours, train, test, control, subsets, coded),
+            _useful(ours, train, test, control, coded, target, kinds.names),
+        ]
+    rows += _private(ours, train, test, control, coded)
     return Evaluation(tuple(rows), n, len(test), "cells of columns")
 
 

@@ -27,7 +27,7 @@ from pushforward.samplers.jump_exact import show_one_by_one
 BOUND_REPEATS = 16
 """Times, or numbers of hidden sites, of an item's likelihood bound."""
 USUAL_STEPS = 128
-"""Of sampling at most; fewer where there are fewer sites."""
+"""Of sampling. Masked symbols cost fewer evaluations where there are fewer sites: what has not changed is kept."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,11 @@ class Discrete(Family):
     ) -> None:
         super().__init__(shape, num_classes)
         masked = isinstance(path.generator, Absorbing)
+        if auxiliary and by_count and masked:
+            raise UserError(
+                "symbols hidden by their number are trained on a cross-entropy alone, so there is no other to weigh: "
+                "leave out auxiliary, or give by_count=False"
+            )
         if timeless and not masked:
             raise UserError(
                 "the estimate of symbols that are not masked depends on the time: give the network its time"
@@ -114,7 +119,7 @@ class Discrete(Family):
         self.timeless, self.direct, self.by_count = timeless, direct, by_count and masked
         self.auxiliary, self.label_dropout = auxiliary, label_dropout
         symbols = path.generator.symbols
-        beyond = None if sizes is None else torch.arange(symbols) >= sizes[:, None]
+        beyond = None if sizes is None else torch.arange(symbols) >= sizes.reshape(*self.shape, 1)
         self.register_buffer("beyond", beyond, persistent=False)
 
     @property
@@ -155,6 +160,10 @@ class Discrete(Family):
                     f"the model knows the symbols 0 … {self.path.generator.symbols - 1}; the data has "
                     f"{low if low < 0 else high}"
                 )
+            if self.beyond is not None and bool(
+                self.beyond.expand(*found.shape, -1).gather(-1, found[..., None]).any()
+            ):
+                raise UserError("the data has values in a column that this column did not have in the training data")
         return found
 
     @torch.no_grad()
@@ -189,12 +198,12 @@ class Discrete(Family):
         path, step = self.path, way.step
         x = path.prior(draws.at("prior"), self.shape)
         if known is not None and where is not None:
-            x = torch.where(where, known, x)
-            if not self.masked and step is not None:
-                step = Project(step, fixed(path, known, where))
+            kept = fixed(path, known, where)
+            x = kept(x, path.level(path.t_max), draws.at("known"))
+            step = None if step is None else Project(step, kept)
         if step is None:
             return show_one_by_one(denoiser, x, draws)
-        steps = min(self.sites, USUAL_STEPS) if way.steps is None else way.steps
+        steps = USUAL_STEPS if way.steps is None else way.steps
         return simulate_jumps(denoiser, step, x, UniformToZero()(path, steps), draws)  # type: ignore[arg-type]
 
     @property
@@ -217,12 +226,14 @@ class Discrete(Family):
     ) -> Density:
         """log P of symbols x0 (B, *shape) from below; with `blocks` decoded block after block, given the first sites.
 
-        Raises UserError for blocks where symbols are not masked or no sequence.
+        Raises UserError for blocks where symbols are not masked or no sequence, and where nothing is left to score.
         """
         denoiser = self.denoiser(labels)
         if blocks is not None or given:
             if not self.masked or len(self.shape) != 1:
                 raise UserError("blocks are decoded one after the other in masked sequences alone")
+            if not 0 <= given < x0.shape[1]:
+                raise UserError(f"of {x0.shape[1]} symbols 0 to {x0.shape[1] - 1} can be given; got {given}")
             blocks = blocks or Blocks(x0.shape[1] - given)
             each = torch.stack([blocks.bound(denoiser, x0, draws.at(i), 1, given) for i in range(repeats)])
             return _density(each, f"bound of blocks of {blocks.size}, {repeats} draws")

@@ -74,7 +74,7 @@ class Generator:
             UserError: n, steps or batch_size no whole number of at least 1, no sampler, an unknown label, or steps,
                 guidance or a sampler for a family that draws at once.
         """
-        _check_counts(n, steps, batch_size)
+        check_counts(n, steps, batch_size)
         self.check_way(steps, guidance, sampler)
         labels = self.label_indices(label, n)
         parts = []
@@ -130,7 +130,8 @@ class Generator:
         raise UserError(f"the model has no label {label!r}; it was trained with {', '.join(names[:20])}")
 
 
-def _check_counts(n: int, steps: int | None, batch_size: int) -> None:
+def check_counts(n: int, steps: int | None, batch_size: int = 1) -> None:
+    """Raises UserError for numbers that are no whole ones of at least 1."""
     for name, value in (("number of samples", n), ("number of steps", steps), ("batch size", batch_size)):
         if value is None:
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from pushforward.data.tokens import Tokens, units_of
 from pushforward.errors import UserError
 from pushforward.models.discrete import USUAL, Discrete, JumpSampling
-from pushforward.models.generator import Generator, Label, Samples
+from pushforward.models.generator import Generator, Label, Samples, check_counts
 from pushforward.numerics.random import Draws
 from pushforward.samplers.default import Sampling
 
@@ -58,10 +59,13 @@ class SymbolGenerator(Generator):
     ) -> Samples:
         """n completions of one item in the user's form whose sites `where` (bool, in its own shape) are known.
 
-        Raises UserError for shapes that do not fit.
+        Raises UserError for shapes that do not fit, and for texts, whose gaps `infill` fills.
         """
+        check_counts(n, steps)
+        if isinstance(self.format.coding, Tokens):
+            raise UserError("texts are completed by `infill`, where a mark stands for what is not known")
         known = self.model.symbols(self.format.encode(np.asarray(values)[None]))
-        kept = torch.from_numpy(np.asarray(where, dtype=bool)).reshape(known.shape)
+        kept = _sites(self.format.coding, np.asarray(where, dtype=bool))
         return self._completed(known, kept, n, steps, seed, label, guidance, sampler)
 
     def _completed(
@@ -103,6 +107,7 @@ class SymbolGenerator(Generator):
         of other data, texts without a mark or too long, and units that the model does not know.
         """
         coding = self._coding()
+        check_counts(n, steps)
         if len(mark) != 1 or mark not in text:
             raise UserError(f"the text has no {mark!r}, the one sign that marks what is to be filled in")
         pieces = [coding.index(_units(coding, part)) for part in text.split(mark)]
@@ -144,6 +149,7 @@ class SymbolGenerator(Generator):
         UserError for models of other data, and where `block` or `length` do not fit.
         """
         coding = self._coding()
+        check_counts(n, steps)
         if coding.ends:
             raise UserError("this model learned items that end, which cannot be continued: leave out the length")
         block = max(1, coding.length // 2) if block is None else block
@@ -197,6 +203,16 @@ class SymbolGenerator(Generator):
         if not isinstance(self.format.coding, Tokens):
             raise UserError("only models of texts fill in and continue texts; use `complete` for other data")
         return self.format.coding
+
+
+def _sites(coding: Any, where: np.ndarray) -> Tensor:
+    """Places of an item in the user's form, bool (*item_shape), as places in model units: (1, *shape)."""
+    if where.shape != coding.item_shape:
+        raise UserError(f"what is known is of the item's shape {coding.item_shape}; got {where.shape}")
+    lowest = np.broadcast_to(np.asarray(coding.low), where.shape)
+    # the coding knows where every number of the user's goes: so it is asked to encode two that differ
+    here, there = (coding.encode(np.where(where, lowest + step, lowest)[None]) for step in (0.0, 1.0))
+    return here != there
 
 
 def _units(coding: Tokens, text: str) -> np.ndarray:

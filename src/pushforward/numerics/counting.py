@@ -11,8 +11,8 @@ from torch import Tensor
 
 from pushforward.numerics.random import Draws
 
-_MOST = 10_000
-"""Beyond this many events no Poisson draw is looked for: rates so large are a fault of the caller."""
+_SUMMED = 500.0
+"""Rates up to which the masses of 0, 1, 2, … events are summed; beyond, e^{−rate} is soon no number any more."""
 
 
 def categorical(weights: Tensor, draws: Draws) -> Tensor:
@@ -32,13 +32,27 @@ def poisson(rate: Tensor, draws: Draws) -> Tensor:
     """Poisson counts of these rates, by inversion: (B, …) -> int64 (B, …)."""
     rate = rate.to(torch.float64)
     u = draws.uniform(rate.shape[1:], torch.float64)
+    count, large = _summed(rate.clamp(max=_SUMMED), u), rate > _SUMMED
+    return count.masked_scatter(large, _halved(rate[large], u[large])) if bool(large.any()) else count
+
+
+def _summed(rate: Tensor, u: Tensor) -> Tensor:
+    """The smallest k with P(N ≤ k) ≥ u, looked for from 0 upwards."""
     mass = torch.exp(-rate)
-    total, count = mass.clone(), torch.zeros(rate.shape, dtype=torch.int64, device=rate.device)
-    for k in range(1, _MOST):
-        more = (u > total) & (mass > 0)
-        if not bool(more.any()):
-            break
+    total, count, k = mass.clone(), torch.zeros(rate.shape, dtype=torch.int64, device=rate.device), 0
+    while bool((more := (u > total) & (mass > 0)).any()):
+        k += 1
         mass = mass * rate / k
         total = total + mass
         count = torch.where(more, count + 1, count)
     return count
+
+
+def _halved(rate: Tensor, u: Tensor) -> Tensor:
+    """The same between 0 and twelve standard deviations above the mean; P(N ≤ k) is a Gamma function's share."""
+    low, high = torch.zeros_like(rate), torch.ceil(rate + 12 * rate.sqrt())
+    while bool((low < high).any()):
+        middle = torch.floor((low + high) / 2)
+        enough = torch.special.gammaincc(middle + 1, rate) >= u
+        low, high = torch.where(enough, low, middle + 1), torch.where(enough, middle, high)
+    return low.long()

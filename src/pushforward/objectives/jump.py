@@ -9,7 +9,6 @@ the constant that their code leaves out). With the exact estimates and p_ref = q
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -19,27 +18,14 @@ from torch.nn import functional
 from pushforward.denoisers.categorical import CategoricalEstimate, JumpDenoiser
 from pushforward.numerics.broadcast import expand, sum_per_sample
 from pushforward.numerics.random import Draws
-from pushforward.paths.gaussian import GaussianPath, Level
+from pushforward.paths.gaussian import Level
 from pushforward.paths.generators import Absorbing
 from pushforward.paths.jump import JumpPath
-from pushforward.paths.times import QuantileLaw, Stratified, TimeLaw, Times, UniformTimes
+from pushforward.paths.times import Stratified, TimeLaw, UniformTimes
 
 _TINY = 1e-300
-_EVEN = UniformTimes()
 EVEN_TIMES: TimeLaw = Stratified(UniformTimes())
 """Times of low discrepancy: over any run of items they cover the path evenly."""
-
-
-@dataclass(frozen=True)
-class Antithetic:
-    """Item 2i + 1 of a batch has the time of item 2i mirrored, u and 1 − u (Sahoo et al. 2024 spread them alike)."""
-
-    law: QuantileLaw = _EVEN
-
-    def __call__(self, path: GaussianPath, draws: Draws, /) -> Times:
-        pair = Draws.of(0, draws.index // 2, "antithetic", draws.base.device)
-        u = pair.uniform((), torch.float64)
-        return Times(self.law.quantile(path, torch.where(draws.index % 2 == 0, u, 1 - u)))
 
 
 def rate_gap(estimate: CategoricalEstimate, x0: Tensor) -> Tensor:

@@ -43,8 +43,7 @@ def _bound_of(denoiser: JumpDenoiser, x0: Tensor, hidden: Tensor, sites: int) ->
     path = denoiser.path
     mask = _mask_of(denoiser)
     count = hidden.flatten(1).sum(1)
-    level = path.level(path.t_min + (path.t_max - path.t_min) * count.double() / sites)
-    outside = denoiser.outside(torch.where(hidden, mask, x0), level)
+    outside = denoiser.outside(torch.where(hidden, mask, x0), path.hiding(count, sites))
     return hidden_nats(outside, x0, hidden) * (sites / count.clamp(min=1)).to(outside.dtype)
 
 
@@ -85,7 +84,7 @@ class Blocks:
         hidden[:, start:stop] = inside
         shown = torch.where(hidden, _mask_of(denoiser), x0)
         shown[:, stop:] = _mask_of(denoiser)
-        level = denoiser.path.level(denoiser.path.t_max)
+        level = denoiser.path.hiding(count + x0.shape[1] - stop, x0.shape[1])
         outside = denoiser.outside(shown, level)[:, start:stop]
         return hidden_nats(outside, x0[:, start:stop], inside) * (size / count).to(outside.dtype)
 

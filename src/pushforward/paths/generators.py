@@ -197,7 +197,7 @@ class Reversible(Generator):
     """Any rates that a law π leaves in balance, π(x) R(x, y) = π(y) R(y, x): (S, S), up to 4096 states.
 
     With D = diag(π), D^½ R D^−½ is symmetric, so its eigenvectors are orthogonal and q_c is exact for all c at once.
-    Raises UserError for rates that are not in balance.
+    Raises UserError for rates that are not in balance, or no numbers.
     """
 
     def __init__(self, rates: Tensor, law: Tensor) -> None:
@@ -209,6 +209,8 @@ class Reversible(Generator):
                 f"rates must be a square matrix of at most {_DENSE} states, one for each entry of the law; got "
                 f"{tuple(rates.shape)} and {self.symbols} entries"
             )
+        if not bool((law > 0).all()) or not bool(torch.isfinite(rates).all()):
+            raise UserError("rates must be finite and their law above 0 for every state")
         off = rates - torch.diag(rates.diagonal())
         flow = law[:, None] * off
         if float((flow - flow.T).abs().max()) > 1e-9 * float(flow.abs().max()) or float(off.min()) < 0:

@@ -53,6 +53,10 @@ class JumpPath:
         """The levels of a grid of times."""
         return tuple(self.level(float(t)) for t in times)
 
+    def hiding(self, count: Tensor, sites: int) -> Level:
+        """The level at which so many of the sites, int64 (B,), are hidden: for networks that are told the time."""
+        return self.level(self.t_min + (self.t_max - self.t_min) * count.double() / sites)
+
     def inside(self, level: Level) -> Level:
         """The level, or one just before it where β is infinite: there all symbols have been masked."""
         last = 1 - 1e-9

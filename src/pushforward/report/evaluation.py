@@ -233,11 +233,12 @@ def _score_table(
     coding: Columns,
     seed: int,
 ) -> Evaluation:
-    """Rows of numbers and codes, their labels as a last column where they have some."""
+    """Rows of numbers and codes that vary, their labels as a last column where they have some."""
+    vary = coding.varying
     labelled = labels is not None and train_labels is not None and test_labels is not None
-    coded = np.isin(np.arange(len(coding.dtypes)), coding.coded)
-    names = coding.names or tuple(map(str, range(len(coded))))
-    tables = [values, train, test]
+    coded = np.isin(vary, coding.coded)
+    names = tuple(coding.names[i] if coding.names else str(i) for i in vary)
+    tables = [table[:, vary] for table in (values, train, test)]
     if labelled:
         tables = [
             np.column_stack((x, np.asarray(y)))
@@ -251,11 +252,13 @@ def _score_table(
 def _score_texts(
     values: np.ndarray, data: Dataset, coding: Tokens, seed: int
 ) -> tuple[Evaluation | None, tuple[Missing, ...]]:
-    """Generated, training and test texts compared as symbols, each up to its end."""
-    made = [coding.index(units_of(str(text), coding.unit, coding.tokenizer)) for text in values]
-    train, test = (
-        [coding.index(row[row != END]) for row in some_values(split, 2000)[0]] for split in (data.train, data.test)
-    )
+    """Generated, training and test texts compared as units, each up to its end.
+
+    A generated text is cut anew, so it may have units that no training text has: bytes that are no text are shown as
+    "�", and tokens side by side may be one other token.
+    """
+    made = [units_of(str(text), coding.unit, coding.tokenizer) for text in values]
+    train, test = ([row[row != END] for row in some_values(split, 2000)[0]] for split in (data.train, data.test))
     return evaluate_texts(made, train, test, seed), ()
 
 

@@ -52,7 +52,7 @@ class SiteStep(ABC):
         """The law of each site at s given x_t, up to a constant: (B, …, states); of symbols alone where s is clean."""
 
     def plan(self, path: JumpPath, levels: Sequence[Level], /) -> list[JumpMove]:
-        return [JumpMove(t, s) for t, s in itertools.pairwise(levels)]
+        return _intervals(levels)
 
     def __call__(
         self, denoiser: JumpDenoiser, x: Tensor, move: JumpMove, memory: Any, draws: Draws, /
@@ -93,7 +93,7 @@ class OrderedLeaping:
     def plan(self, path: JumpPath, levels: Sequence[Level], /) -> list[JumpMove]:
         if path.generator.states != path.generator.symbols:
             raise UserError("masked symbols have no order, so their jumps cannot be added up; use TauLeaping")
-        return [JumpMove(t, s) for t, s in itertools.pairwise(levels)]
+        return _intervals(levels)
 
     def __call__(
         self, denoiser: JumpDenoiser, x: Tensor, move: JumpMove, memory: None, draws: Draws, /
@@ -208,12 +208,15 @@ def _here(x: Tensor, rates: Tensor) -> Tensor:
 def fixed(path: JumpPath, known: Tensor, where: Tensor) -> Callable[[Tensor, Level, Draws], Tensor]:
     """What `Project` takes to keep the sites `where` (B, …) bool at `known` (B, …), corrupted to each level.
 
-    For the absorbing chain it is enough to begin with them: what is seen is never changed, and the condition is exact.
-    For others it holds the better the more often the two parts are brought together (`Repeat`).
+    Those of the absorbing chain are kept as they are: what is seen says all at every level, so the condition is exact
+    (only correctors, which hide symbols again, ever change it). For others the two parts
+    know of one another only step by step, so what is given counts for less than it should, the more so without a
+    corrector (`JumpCorrected`).
     """
+    seen = path.generator.states > path.generator.symbols
 
     def replace(x: Tensor, level: Level, draws: Draws) -> Tensor:
-        there = known if level.sigma == 0 else path.corrupt(known, level, draws)
+        there = known if seen or level.sigma == 0 else path.corrupt(known, level, draws)
         return torch.where(where, there, x)
 
     return replace

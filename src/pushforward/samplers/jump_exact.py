@@ -94,12 +94,13 @@ def show_one_by_one(denoiser: JumpDenoiser, x: Tensor, draws: Draws) -> Tensor:
     if not isinstance(generator, Absorbing):
         raise UserError("sites are shown one by one in masked (absorbing) diffusion alone; use simulate_events")
     shape, flat = x.shape, x.flatten(1)
-    level = denoiser.path.level(denoiser.path.t_max)
-    order = draws.at("order").uniform((flat.shape[1],), torch.float64)
+    sites = flat.shape[1]
+    order = draws.at("order").uniform((sites,), torch.float64)
     for i in range(int((flat == generator.mask).sum(1).max())):
         hidden = flat == generator.mask
         going = hidden.any(1).nonzero().squeeze(1)
         site = torch.where(hidden, order, -1.0).argmax(1)[going]
+        level = denoiser.path.hiding(hidden.sum(1)[going], sites)
         outside = denoiser.rows(going).outside(flat[going].reshape(-1, *shape[1:]), level)
         laws = torch.softmax(outside.flatten(1, -2)[torch.arange(len(going)), site].double(), -1)
         symbol = categorical(laws, draws.at(i)[going])

@@ -63,6 +63,15 @@ class Recorder(Denoiser):
         self.last = self.inner.estimate(x, level)
         return self.last
 
+    def rows(self, index: Tensor) -> Denoiser:
+        return self.inner.rows(index)  # of a part of the batch nothing is remembered
+
+    def __getattr__(self, name: str) -> Any:
+        """What only some denoisers have, as those of symbols their `timeless`."""
+        if name == "inner":  # not there yet
+            raise AttributeError(name)
+        return getattr(self.inner, name)
+
 
 def simulate(
     denoiser: Denoiser,
