@@ -36,7 +36,8 @@ def calibrate(
 ) -> None:
     """Measure whether draws of restorations are those of the posterior, on the model's own items and on true ones.
 
-    Writes calibration.html and calibration.json: ranks, coverage, residuals, and the scale that makes intervals right.
+    Writes calibration.html and calibration.json: ranks, coverage, residuals, whether the model's levels of noise agree,
+    and the scale that makes intervals right.
     """
     from pushforward import api
     from pushforward.config.operators import read_measurement
