@@ -21,6 +21,8 @@ from pushforward.plugplay import (
 from pushforward.verification import plugplay
 
 DOUBLE = torch.float64
+WEIGHT = torch.ones(1, dtype=DOUBLE, requires_grad=True)
+"""Of a classifier: what is computed from it has a gradient, though not with respect to x."""
 
 
 def solve(constraint, method=None, **more):
@@ -33,6 +35,8 @@ def solve(constraint, method=None, **more):
     [
         (lambda x: (x[:, 0] - 5).log(), NumericalError, "logarithm"),
         (lambda x: x[:, 0].detach(), UserError, "no gradient"),
+        (lambda x: torch.from_numpy(x.numpy())[:, 0], UserError, "no gradient"),
+        (lambda x: (x.detach() * WEIGHT)[:, 0], UserError, "no gradient"),
         (lambda x: (x[:, 0] > 0).double(), UserError, "no gradient"),
         (lambda x: x.square().mean(), UserError, "one number for each of the 3 items"),
         (lambda x: 1.0, UserError, "a float"),
@@ -64,6 +68,35 @@ def test_a_rule_is_obeyed_to_the_bit():
     assert float(x.max()) <= 0.01
     y = solve(plugplay.seen, Descent(30, 0.1), rule=lambda x: x.clamp(max=0.25))
     assert bool((y <= 0.25).all()) and bool((y == 0.25).any())  # the minimum, 0.6, is beyond it
+
+
+@pytest.mark.parametrize(
+    ("rule", "error", "words"),
+    [
+        (lambda x: x[:1], UserError, "the shape"),
+        (lambda x: None, UserError, "a NoneType"),
+        (lambda x: x / 0, NumericalError, "rule"),
+    ],
+)
+def test_a_rule_that_cannot_work_is_named(rule, error, words):
+    for method in (Descent(2), LangevinSampling(2)):
+        with pytest.raises(error, match=words):
+            solve(plugplay.seen, method, rule=rule)
+
+
+def test_a_start_that_cannot_work_is_named():
+    energy = DenoisingEnergy(plugplay.prior())
+    for start, count, words in (
+        (torch.zeros(3, 1, dtype=DOUBLE), 1, "draws of 1"),
+        (torch.zeros(3, 1, dtype=torch.int64), 3, "int64"),
+        (torch.full((3, 1), torch.nan), 3, "finite"),
+    ):
+        with pytest.raises(UserError, match=words):
+            Descent(2)(energy, plugplay.seen, start, Draws.of(0, range(count)))
+    with pytest.raises(UserError, match="the shape"):
+        solve(plugplay.seen, h=lambda eta: eta.sum())
+    with pytest.raises(UserError, match="period"):
+        AnnealedTimes(period=0.0)
 
 
 def test_items_do_not_depend_on_the_batch():

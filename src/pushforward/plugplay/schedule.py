@@ -36,10 +36,10 @@ class Annealed:
     period: float = 50.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.cleanest < self.noisiest < math.inf or not 0 <= self.wobble <= 1 or not self.period > 0:
+        _check_wobble(self.wobble, self.period)
+        if not 0 < self.cleanest < self.noisiest < math.inf:
             raise UserError(
-                "annealing goes from more noise to less, σ/α above 0, with a wobble in [0, 1]; got "
-                f"{self.noisiest} to {self.cleanest} and {self.wobble}"
+                f"annealing goes from more noise to less, σ/α above 0; got {self.noisiest} to {self.cleanest}"
             )
 
     def __call__(self, path: GaussianPath, step: int, steps: int) -> Level:
@@ -55,9 +55,17 @@ class AnnealedTimes:
     wobble: float = 0.25
     period: float = 50.0
 
+    def __post_init__(self) -> None:
+        _check_wobble(self.wobble, self.period)
+
     def __call__(self, path: GaussianPath, step: int, steps: int) -> Level:
         time = _left(step, steps, self.wobble, self.period) * path.t_max
         return path.level(min(max(time, path.t_min), path.t_max))
+
+
+def _check_wobble(wobble: float, period: float) -> None:
+    if not 0 <= wobble <= 1 or not 0 < period < math.inf:
+        raise UserError(f"a wobble lies in [0, 1] and its period is a positive number; got {wobble} and {period}")
 
 
 def _left(step: int, steps: int, wobble: float, period: float) -> float:

@@ -14,7 +14,7 @@ from pushforward.inverse.steps.reddiff import Adam
 from pushforward.numerics.random import Draws
 from pushforward.paths.gaussian import Level
 from pushforward.paths.grids import check_steps
-from pushforward.plugplay.constraint import Constraint, Parametrisation, Rule, asked, nothing, shaped
+from pushforward.plugplay.constraint import Constraint, Parametrisation, Rule, asked, obeyed, pull_of, shaped
 from pushforward.plugplay.energy import Energy
 from pushforward.plugplay.schedule import Annealed, Schedule, everywhere
 
@@ -78,15 +78,15 @@ class Descent:
     ) -> Tensor:
         """η (B, …) at the end, from `start`; `h` gives x = h(η), `rule` puts η right after each step.
 
-        Raises what `asked` and `shaped` raise; NumericalError where a gradient is not finite.
+        Raises what `asked`, `shaped` and `obeyed` raise; NumericalError where a gradient is not finite.
         """
-        eta, optimiser = start.detach().clone(), Adam(self.rate, self.betas)
+        eta, optimiser = _begun(start, draws), Adam(self.rate, self.betas)
         for i in range(self.steps):
             level = self.schedule(energy.denoiser.path, i, self.steps)
             pull = self.strength(i / self.steps)
             gradient, seen = _gradient(energy, constraint, eta, level, draws.at(i), h, pull)
             eta = optimiser.descend(eta, gradient, max(0.01, 1 - i / self.steps))
-            eta = eta if rule is None else rule(eta)
+            eta = eta if rule is None else obeyed(rule, eta)
             if watch:
                 watch(Seen(i + 1, self.steps, level, eta, *seen))
         return eta
@@ -122,14 +122,14 @@ class LangevinSampling:
         watch: Watcher | None = None,
     ) -> Tensor:
         """One draw of η for each item (B, …); see `Descent`."""
-        eta = start.detach().clone()
+        eta = _begun(start, draws)
         for i in range(self.steps):
             level = self.schedule(energy.denoiser.path, i, self.steps)
             own = draws.at(i)
             gradient, seen = _gradient(energy, constraint, eta, level, own, h, self.strength(i / self.steps))
             size = self.size * (1.0 if level is None else min(1.0, float(level.ratio) ** 2))
             eta = eta - size * gradient + math.sqrt(2 * size) * own.at("langevin").normal_like(eta)
-            eta = eta if rule is None else rule(eta)
+            eta = eta if rule is None else obeyed(rule, eta)
             if watch:
                 watch(Seen(i + 1, self.steps, level, eta, *seen))
         return eta
@@ -149,14 +149,24 @@ def _gradient(
         eta = eta.detach().requires_grad_()
         x = shaped(h, eta)
         prior = energy.everywhere(x, draws) if level is None else energy.at(x, level, draws)
-        cost = asked(constraint, x) if constraint is not nothing else nothing(x)
-        (gradient,) = torch.autograd.grad((prior + strength * cost).sum(), eta)
+        cost = asked(constraint, x)
+        (rise,) = torch.autograd.grad(prior.sum(), x)
+        (gradient,) = torch.autograd.grad(x, eta, rise + strength * pull_of(cost, x))
     if not bool(torch.isfinite(gradient).all()):
         raise NumericalError(
             "the gradient of energy and constraint is not finite: lower the rate, or look for a square root or a "
             "logarithm near 0 in the constraint"
         )
     return gradient, (prior.detach(), cost.detach())
+
+
+def _begun(start: Tensor, draws: Draws) -> Tensor:
+    """A copy of the start. Raises UserError unless it holds finite floats, one item for each of the draws."""
+    if not start.is_floating_point() or not bool(torch.isfinite(start).all()):
+        raise UserError(f"the start must be a tensor of finite floating-point numbers; got one of {start.dtype}")
+    if start.shape[:1] != (len(draws),):
+        raise UserError(f"each item has draws of its own; got a start {tuple(start.shape)} and draws of {len(draws)}")
+    return start.detach().clone()
 
 
 def _check_positive(name: str, value: float) -> None:
