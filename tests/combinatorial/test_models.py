@@ -6,12 +6,13 @@ import torch
 
 from pushforward.combinatorial.features import features_of
 from pushforward.combinatorial.graph import FEATURES, PATH, GraphDiffusion, halved, whole
-from pushforward.combinatorial.independent_set import IndependentSet
+from pushforward.combinatorial.independent_set import IndependentSet, random_graphs
 from pushforward.combinatorial.items import GraphItems, ImageItems, SolvedItems, dihedral, solved_sets, solved_tours
 from pushforward.combinatorial.problem import gap
 from pushforward.combinatorial.raster import Raster
 from pushforward.combinatorial.relaxed import RelaxedTours, degrees
 from pushforward.combinatorial.tsp import TravellingSalesman, near_optimal, random_cities, random_tours
+from pushforward.config.tours import load_tours, tour_config, train_tours
 from pushforward.data.dataset import Batch
 from pushforward.denoisers import Denoiser, Estimate, Mixture, MixtureDenoiser
 from pushforward.errors import UserError
@@ -53,6 +54,13 @@ def test_features_know_no_place():
     assert torch.allclose(features_of(problem), features_of(TravellingSalesman(turned)), atol=1e-5)
     skew = problem.cities * np.array([1.0, angle])
     assert not torch.allclose(features_of(problem), features_of(TravellingSalesman(skew)), atol=1e-2)
+
+
+def test_cities_on_a_line_are_told_by_their_distances():
+    line = np.stack((np.arange(8.0) ** 2, np.zeros(8)), -1)[None]
+    told = features_of(TravellingSalesman(line))
+    assert torch.allclose(told, features_of(TravellingSalesman(line * 1e-6)), atol=1e-5)
+    assert float(told[0, 0, 1, 0]) < float(told[0, 0, 2, 0]) < 2  # not all as far as can be
 
 
 def test_the_answer_depends_on_time_and_state():
@@ -119,6 +127,40 @@ def test_the_heat_is_a_pure_function_of_its_keys():
     alone = model.heat(problem.rows(np.array([2])), Draws.of(3, [2]), 3)
     assert np.allclose(together[2], alone[0], atol=1e-6)
     assert np.allclose(together, together.transpose(0, 2, 1)) and (together[:, range(6), range(6)] == 0).all()
+
+
+def test_a_problem_of_another_kind_brings_its_features():
+    problem = IndependentSet(random_graphs(Draws.of(0, range(3)), 7, 0.4))
+
+    def edges_alone(p):
+        return torch.from_numpy(p.edges[..., None].astype(np.float32))
+
+    network = net(1, of_pairs=False)
+    heat = GraphDiffusion(network, edges_alone).heat(problem, Draws.of(0, range(3)), 2)
+    assert problem.decode(heat).shape == (3, 7)
+    batch = GraphItems(SolvedItems(lambda draws: (problem, problem.decode(heat)), 3), edges_alone).batch(
+        torch.tensor([2, 0])
+    )
+    assert torch.equal(batch.conditions[FEATURES], edges_alone(problem)[[2, 0]])
+    with pytest.raises(UserError, match="as `features`"):
+        features_of(object())
+    with pytest.raises(UserError, match="at least 1; got 0"):
+        GraphDiffusion(network, edges_alone).heat(problem, Draws.of(0, range(3)), 2, 0)
+
+
+def test_priors_by_name_are_trained_and_asked(tmp_path):
+    """The image prior, whose pictures are small here; the graph prior is in tests/cli."""
+    config = tour_config(prior="image", cities=5, pixels=16, width=8, instances=4, kicks=1, batch_size=4, steps=1)
+    train_tours(config, tmp_path / "run")
+    prior, problem, draws = load_tours(tmp_path / "run"), instances(1, 6), Draws.of(0, [0])
+    states = prior.states(problem, draws, 3)
+    assert [step for step, _ in states] == [1, 97, 192]
+    [heat] = prior.heats(problem, draws)
+    assert np.allclose(heat, states[-1][1]) and heat[0].sum() / 2 == pytest.approx(6, rel=1e-5)
+    with pytest.raises(UserError, match="of the graph prior"):
+        prior.heat(problem, draws, 3)
+    with pytest.raises(UserError, match="200 cities at most, and there are 201"):
+        prior.heat(instances(1, 201), draws)
 
 
 def test_marks_forget_at_the_end():

@@ -4,9 +4,12 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+import torch
 
 from pushforward.combinatorial.exact import largest_independent_set
+from pushforward.combinatorial.features import features_of
 from pushforward.combinatorial.independent_set import IndependentSet, near_largest, random_graphs
+from pushforward.combinatorial.problem import gap
 from pushforward.errors import UserError
 from pushforward.numerics.random import Draws
 
@@ -67,6 +70,17 @@ def test_a_set_is_decoded_from_its_own_marks():
     problem = graphs(4, 20)
     sets = near_largest(problem, Draws.of(0, range(4)), 2)
     assert (problem.decode(problem.encode(sets) + 1e-9) == sets).all()
+
+
+def test_an_instance_is_told_alone_as_in_a_batch():
+    problem = graphs(4, 12)
+    sparse = IndependentSet(np.concatenate((problem.edges, random_graphs(Draws.of(1, range(4)), 12, 0.05))))
+    assert torch.equal(features_of(sparse)[:4], features_of(problem))
+    assert torch.equal(features_of(sparse)[5:6], features_of(sparse.rows(np.array([5]))))
+
+
+def test_a_smaller_set_has_a_gap_above_nothing():
+    assert gap(np.array([-15.0, -16.0]), np.array([-16.0, -16.0])).tolist() == [1 / 16, 0.0]
 
 
 def test_graphs_have_the_density_asked_for():

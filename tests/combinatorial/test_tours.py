@@ -17,7 +17,7 @@ from pushforward.combinatorial.tsp import (
     random_tours,
     unit_square,
 )
-from pushforward.errors import UserError
+from pushforward.errors import PushforwardError, UserError
 from pushforward.numerics.random import Draws
 
 
@@ -64,6 +64,28 @@ def test_clusters_need_cuts():
     assert plain_length(problem.distances[0], shortest_tour(problem.distances[0])) == pytest.approx(
         plain_length(problem.distances[0], held_karp(problem.distances[0]))
     )
+
+
+def test_a_proof_does_not_depend_on_the_unit():
+    """HiGHS takes a gap of 1e-6 for none: lengths far below it would leave any tour proved."""
+    distances = instances(1, 9, 4).distances[0]
+    best = plain_length(distances, held_karp(distances))
+    for unit in (1e-9, 1e9):
+        assert plain_length(distances, shortest_tour(distances * unit)) == pytest.approx(best, rel=1e-9)
+
+
+def test_a_proof_keeps_to_its_seconds():
+    with pytest.raises(PushforwardError, match="was not proved in 1e-06 s"):
+        shortest_tour(instances(1, 30).distances[0], 1e-6)
+
+
+@pytest.mark.parametrize("spoil", [np.nan, -1.0, 7.0])
+def test_what_are_no_distances_is_refused(spoil):
+    distances = instances(1, 6).distances[0].copy()
+    distances[1, 2] = spoil
+    for solver in (held_karp, shortest_tour):
+        with pytest.raises(UserError, match="the same both ways"):
+            solver(distances)
 
 
 def every_reversal(distances: np.ndarray, tour: np.ndarray) -> float:
@@ -176,11 +198,35 @@ def test_a_kick_is_a_tour_that_two_opt_does_not_know():
         ([[0, 0], [1, 1], [0, 0]], "cities 1 and 3 are in the same place"),
         ([[0, 0], [1, np.nan], [2, 2]], "city 2 has a coordinate"),
         ([[0, 0, 1]] * 3, "two columns"),
+        ([[0, 0], [1, 1e301], [2, 2]], "take another unit"),
     ],
 )
 def test_bad_cities_are_named(cities, words):
     with pytest.raises(UserError, match=words):
         check_cities(np.array(cities, dtype=float))
+
+
+def test_a_bad_instance_of_many_is_named():
+    cities = random_cities(Draws.of(0, range(3)), 5)
+    cities[1, 4] = cities[1, 0]
+    with pytest.raises(UserError, match="instance 2: cities 1 and 5 are in the same place"):
+        TravellingSalesman(cities)
+    cities[1, 4] = np.nan
+    with pytest.raises(UserError, match="instance 2: city 5 has a coordinate"):
+        TravellingSalesman(cities)
+
+
+def test_lengths_have_no_unit():
+    for unit in (1e-200, 1e200):
+        far = TravellingSalesman(instances(2, 6).cities * unit)
+        assert (far.decode(far.nothing()) == instances(2, 6).decode(far.nothing())).all()
+        assert np.allclose(far.distances / unit, instances(2, 6).distances)
+
+
+def test_every_instance_has_a_key_of_its_own():
+    problem = instances(3, 6)
+    with pytest.raises(UserError, match="each of the 3 instances"):
+        search(problem, problem.decode(problem.nothing()), Draws.of(0, [0]), 1)
 
 
 def test_bad_heat_is_named():

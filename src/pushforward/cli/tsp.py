@@ -49,7 +49,7 @@ def solve(
         bool, Parameter(negative=(), show_default=False, help="prove the shortest tour, and show how far ours is")
     ] = False,
     kicks: Annotated[int, Parameter(help="of the local search after the first tour; 0: 2-opt alone")] = 100,
-    seconds: Annotated[float, Parameter(help="for each step of the proof")] = 60.0,
+    seconds: Annotated[float, Parameter(help="for the proof")] = 60.0,
     seed: Annotated[int, Parameter(help="of the prior's noise and of the kicks")] = 0,
     common: Common = DEFAULT,
 ) -> None:
@@ -61,13 +61,20 @@ def solve(
         raise UserError(f"a tour is written as .csv, .tsv or .png; got {out}")
     if kicks < 0:
         raise UserError(f"the number of kicks must be at least 0; got {kicks}")
+    if not seconds > 0:
+        raise UserError(f"--seconds must be above 0; got {seconds}")
     table = read_cities(cities)
     places = check_cities(table.places, str(cities))
     if len(places) > _MOST:
         raise UserError(f"{cities} has {len(places)} cities, and at most {_MOST} are solved here: take a part of them")
+    if table.in_degrees:
+        common.say(
+            "longitudes and latitudes are taken for places in a plane, where a degree is as long to the east as to the "
+            "north; project them first where that is not near enough"
+        )
     problem = TravellingSalesman(places[None])
     began = time.perf_counter()
-    tour, values = _short(problem, run, kicks, seed)
+    tour, values = _short(problem, run, kicks, seed, common)
     optimal = _proved(problem, seconds, values, common) if exact else None
     values["seconds"] = round(time.perf_counter() - began, 3)
     best = tour if optimal is None else optimal
@@ -118,17 +125,25 @@ def train(
     )
 
 
-def _short(problem: TravellingSalesman, run: Path | None, kicks: int, seed: int) -> tuple[np.ndarray, dict[str, Any]]:
+def _short(
+    problem: TravellingSalesman, run: Path | None, kicks: int, seed: int, common: Common
+) -> tuple[np.ndarray, dict[str, Any]]:
     """A short tour (n,), and the lengths on the way to it."""
+    from pushforward.cli.sample import Bar
     from pushforward.combinatorial.tsp import near_optimal
     from pushforward.config.tours import load_tours
     from pushforward.numerics.random import Draws
 
     draws = Draws.of(seed, [0], "tour")
-    heat = problem.nothing() if run is None else load_tours(run).heat(problem, draws)
-    first = problem.decode(heat)
-    improved, moves = problem.improve(first)
-    tour = near_optimal(problem, draws, kicks, improved) if kicks else improved
+    heats = [problem.nothing()] if run is None else load_tours(run).heats(problem, draws)
+    several = [problem.decode(heat) for heat in heats]
+    found = [problem.improve(tours) for tours in several]
+    at = min(range(len(found)), key=lambda i: float(problem.cost(found[i].solutions)[0]))
+    first, (improved, moves) = several[at], found[at]
+    tour = improved
+    if kicks:
+        with Bar(common, "kicks", kicks) as bar:
+            tour = near_optimal(problem, draws, kicks, improved, bar)
     values = {
         "cities": problem.sites[0],
         "run": run,

@@ -1,6 +1,8 @@
-"""The shortest tour, proved: dynamic programming for a few cities, cuts or a constraint solver for more."""
+"""Optima, proved: tours by dynamic programming, cuts or a constraint solver; independent sets by integers."""
 
 from __future__ import annotations
+
+import time
 
 import numpy as np
 from scipy.optimize import LinearConstraint, linprog, milp
@@ -14,11 +16,13 @@ MOST_HELD_KARP = 14
 """Cities: the table has n 2ⁿ entries."""
 _SCALE = 10**6
 """CP-SAT knows whole numbers alone: lengths are rounded to a millionth of the longest distance."""
+_LONGEST = 1e3
+"""HiGHS calls a gap of 1e-6 none, whatever the unit: lengths are scaled so that it is 1e-9 of the longest distance."""
 
 
 def held_karp(distances: np.ndarray) -> np.ndarray:
     """The optimal tour (n,) of distances (n, n) by dynamic programming over subsets (Held & Karp 1962); n ≤ 14."""
-    n = len(distances)
+    n = len(_checked(distances))
     if not 3 <= n <= MOST_HELD_KARP:
         raise UserError(f"Held–Karp is for 3 to {MOST_HELD_KARP} cities; got {n}")
     others = n - 1
@@ -48,30 +52,47 @@ def shortest_tour(distances: np.ndarray, seconds: float | None = None) -> np.nda
 
     A variable for each edge, two edges at each city; a solution that falls into several tours is cut off by asking
     for two edges out of each, first in the relaxation and then in whole numbers, until one tour is left. HiGHS, which
-    SciPy brings, proves each step. Raises PushforwardError where `seconds` were not enough for a proof.
+    SciPy brings, proves each step. Raises PushforwardError where `seconds`, for all of it, were not enough for a proof.
     """
-    n = len(distances)
+    n = len(_checked(distances))
     if n <= 3:
         return np.arange(n)
     first, second = np.triu_indices(n, 1)
-    length = distances[first, second]
-    cuts = _Cuts(n, first, second)
+    length = distances[first, second] * (_LONGEST / (distances.max() or 1.0))
+    cuts, clock = _Cuts(n, first, second), _Clock(f"the shortest tour of {n} cities", seconds)
     while True:  # the relaxation: cheap, and most cuts are found here
-        found = linprog(
-            length, A_ub=-cuts.matrix(), b_ub=-cuts.least(), A_eq=cuts.degrees, b_eq=np.full(n, 2.0), bounds=(0, 1)
-        )
-        if found.x is None or not cuts.add(found.x):
+        least = {"A_ub": -cuts.matrix(), "b_ub": -cuts.least(), "A_eq": cuts.degrees, "b_eq": np.full(n, 2.0)}
+        found = linprog(length, **least, bounds=(0, 1), options=clock.options())
+        if found.status != 0 or not cuts.add(found.x):
             break
     while True:
         rules = [LinearConstraint(cuts.degrees, 2, 2)]
         if len(cuts.rows):
             rules.append(LinearConstraint(cuts.matrix(), cuts.least(), np.inf))
-        options = {"mip_rel_gap": 0.0} | ({} if seconds is None else {"time_limit": seconds})
+        options = {"mip_rel_gap": 0.0} | clock.options()
         found = milp(length, integrality=np.ones(len(length)), bounds=(0, 1), constraints=rules, options=options)
         if found.status != 0:
+            clock.options()
             raise PushforwardError(f"the shortest tour of {n} cities was not proved: {found.message}")
-        if not cuts.add(found.x):
-            return _order(n, first, second, found.x > 0.5)
+        used = found.x > 0.5  # whole numbers up to a tolerance
+        if not cuts.add(used):
+            return _order(n, first, second, used)
+
+
+class _Clock:
+    """What is left of the seconds for a proof; None: as many as it takes."""
+
+    def __init__(self, what: str, seconds: float | None) -> None:
+        self.what, self.seconds, self.began = what, seconds, time.monotonic()
+
+    def options(self) -> dict[str, float]:
+        """For HiGHS. Raises PushforwardError when nothing is left."""
+        if self.seconds is None:
+            return {}
+        left = self.seconds - (time.monotonic() - self.began)
+        if not left > 0:
+            raise PushforwardError(f"{self.what} was not proved in {self.seconds:g} s")
+        return {"time_limit": left}
 
 
 class _Cuts:
@@ -114,10 +135,10 @@ def cp_sat_tour(distances: np.ndarray, seconds: float = 60.0) -> np.ndarray:
     PushforwardError where the time was not enough for a proof.
     """
     cp = optional_package("ortools.sat.python.cp_model", "tours by constraint programming", "exact")
-    n = len(distances)
+    n = len(_checked(distances))
     if n <= 3:
         return np.arange(n)
-    whole = np.rint(distances * (_SCALE / distances.max())).astype(int)
+    whole = np.rint(distances * (_SCALE / (distances.max() or 1.0))).astype(int)
     model = cp.CpModel()
     arcs = [(i, j, model.new_bool_var(f"{i}-{j}")) for i in range(n) for j in range(n) if i != j]
     model.add_circuit(arcs)
@@ -148,6 +169,15 @@ def largest_independent_set(edges: np.ndarray) -> np.ndarray:
     if found.status != 0:
         raise PushforwardError(f"the largest independent set of {n} nodes was not proved: {found.message}")
     return found.x > 0.5
+
+
+def _checked(distances: np.ndarray) -> np.ndarray:
+    """Raises UserError unless they are finite, at least 0 and the same both ways."""
+    if distances.ndim != 2 or len(distances) != distances.shape[-1]:
+        raise UserError(f"distances of one instance are a matrix (cities, cities); got {distances.shape}")
+    if not np.isfinite(distances).all() or (distances < 0).any() or not np.allclose(distances, distances.T, atol=0):
+        raise UserError("distances must be finite, at least 0 and the same both ways; these are not")
+    return distances
 
 
 def _order(n: int, first: np.ndarray, second: np.ndarray, used: np.ndarray) -> np.ndarray:

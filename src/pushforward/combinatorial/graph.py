@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pushforward.combinatorial.features import features_of
+from pushforward.combinatorial.features import Features, features_of
 from pushforward.combinatorial.problem import Problem
 from pushforward.data.dataset import Batch
 from pushforward.denoisers.categorical import CategoricalEstimate, NetworkJumpDenoiser
@@ -40,12 +40,13 @@ FEATURES = "features"
 class GraphDiffusion(nn.Module):
     """A graph network trained to see through flipped marks, which the training engine trains as any other model.
 
-    The loss is the cross-entropy of the marks at an even time, in nats per site, as published.
+    The loss is the cross-entropy of the marks at an even time, in nats per site, as published. `features` tell the
+    network an instance; a problem of your own brings its own.
     """
 
-    def __init__(self, network: GraphNet) -> None:
+    def __init__(self, network: GraphNet, features: Features = features_of) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.features = network, features
 
     def objectives(self) -> Mapping[str, Iterator[nn.Parameter]]:
         return {"loss": self.parameters()}
@@ -65,6 +66,7 @@ class GraphDiffusion(nn.Module):
     @torch.no_grad()
     def heat(self, problem: Problem, draws: Draws, steps: int = 10, repeats: int = 1) -> np.ndarray:
         """How likely each site is marked: (B, *sites); the mean over `repeats` ways back from noise."""
+        check_steps(repeats)
         found = [self.trace(problem, draws.at("repeat", i), steps)[-1] for i in range(repeats)]
         return np.mean(found, axis=0)
 
@@ -73,7 +75,7 @@ class GraphDiffusion(nn.Module):
         """The heat after each step on the way back: `steps` arrays (B, *sites)."""
         check_steps(steps)
         device = next(self.parameters()).device
-        features = features_of(problem).to(device)
+        features = self.features(problem).to(device)
         denoiser, draws = self.denoiser(features), Draws(draws.base.to(device), draws.index)
         n = features.shape[1]
         sites = n * (n - 1) // 2 if self.network.of_pairs else n

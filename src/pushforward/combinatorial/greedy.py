@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from pushforward.combinatorial.local_search import Tours
@@ -19,7 +21,7 @@ def merged(scores: np.ndarray) -> Tours:
     neighbours, degree = np.full((count, n, 2), -1), np.zeros((count, n), dtype=np.int64)
     path, joined = np.tile(np.arange(n), (count, 1)), np.zeros(count, dtype=np.int64)
     rows = np.arange(count)
-    for k in range(order.shape[1]):
+    for k in _worth_asking(order, first, second, degree, path):
         a, b = first[order[:, k]], second[order[:, k]]
         able = (degree[rows, a] < 2) & (degree[rows, b] < 2) & (path[rows, a] != path[rows, b])
         chosen = rows[able]
@@ -33,6 +35,21 @@ def merged(scores: np.ndarray) -> Tours:
         if joined.min() == n - 1:
             break
     return _walked(neighbours, degree)
+
+
+def _worth_asking(
+    order: np.ndarray, first: np.ndarray, second: np.ndarray, degree: np.ndarray, path: np.ndarray
+) -> Iterator[int]:
+    """Places in the order at which some tour could still take its edge; degrees and paths change meanwhile.
+
+    An edge that is impossible stays so: most are passed over by a look at many at once.
+    """
+    many, rows = 4 * degree.shape[1], np.arange(len(order))[:, None]
+    for begin in range(0, order.shape[1], many):
+        part = order[:, begin : begin + many]
+        a, b = first[part], second[part]
+        able = (degree[rows, a] < 2) & (degree[rows, b] < 2) & (path[rows, a] != path[rows, b])
+        yield from (begin + np.flatnonzero(able.any(0))).tolist()
 
 
 def _join(neighbours: np.ndarray, degree: np.ndarray, rows: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:

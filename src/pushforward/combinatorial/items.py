@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pushforward.combinatorial.features import features_of
+from pushforward.combinatorial.features import Features, features_of
 from pushforward.combinatorial.graph import FEATURES, halved
 from pushforward.combinatorial.independent_set import IndependentSet, near_largest, random_graphs
 from pushforward.combinatorial.problem import Problem
@@ -82,6 +82,7 @@ class GraphItems:
     """Marks and features, for a graph network."""
 
     items: SolvedItems
+    features: Features = features_of
 
     def __len__(self) -> int:
         return len(self.items)
@@ -91,7 +92,7 @@ class GraphItems:
         order = torch.from_numpy(np.argsort(np.concatenate([at for _, _, at in parts])))
         marks = [_flat(problem.encode(solutions)) for problem, solutions, _ in parts]
         values = torch.from_numpy(np.concatenate(marks)).long()
-        features = torch.cat([features_of(problem) for problem, _, _ in parts])
+        features = torch.cat([self.features(problem) for problem, _, _ in parts])
         return Batch(values[order], conditions={FEATURES: features[order]})
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -78,8 +78,14 @@ class Problem(ABC):
         return found
 
 
-def search(problem: Problem, start: np.ndarray, draws: Draws, kicks: int) -> np.ndarray:
+Watcher = Callable[[int, int], None]
+"""(kicks that are done, kicks in all)."""
+
+
+def search(problem: Problem, start: np.ndarray, draws: Draws, kicks: int, watch: Watcher | None = None) -> np.ndarray:
     """Iterated local search: improve, kick, improve, and keep what is not worse; `draws` has a key per instance."""
+    if len(draws) != len(problem):
+        raise UserError(f"each of the {len(problem)} instances has a key of its own; got draws of {len(draws)}")
     best = problem.improve(start).solutions
     cost = problem.cost(best)
     for i in range(kicks):
@@ -88,6 +94,8 @@ def search(problem: Problem, start: np.ndarray, draws: Draws, kicks: int) -> np.
         better = costs <= cost
         best = np.where(better.reshape(-1, *[1] * (best.ndim - 1)), found, best)
         cost = np.minimum(cost, costs)
+        if watch is not None:
+            watch(i + 1, kicks)
     return best
 
 
@@ -100,5 +108,6 @@ def cheapest(problem: Problem, candidates: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def gap(cost: np.ndarray, optimum: np.ndarray) -> Numbers:
-    """cost/optimum − 1 of each instance."""
-    return np.asarray(cost, dtype=np.float64) / np.asarray(optimum, dtype=np.float64) - 1.0
+    """How much worse each instance is than its optimum, as a share of it; costs may be negative, as those of sets."""
+    best = np.asarray(optimum, dtype=np.float64)
+    return (np.asarray(cost, dtype=np.float64) - best) / np.abs(best)

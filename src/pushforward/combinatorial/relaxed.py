@@ -45,17 +45,17 @@ class RelaxedTours:
         watch: Callable[[int, np.ndarray], None] | None = None,
     ) -> np.ndarray:
         """Degrees of membership (B, n, n) after the descent; `watch` is shown (step, degrees) on the way."""
-        n, count = problem.sites[0], len(problem)
-        h = partial(self._picture, self.raster.edges(problem.cities), self.raster.discs(problem.cities), n)
+        n, device = problem.sites[0], draws.base.device
+        edges, discs = (part(problem.cities).to(device) for part in (self.raster.edges, self.raster.discs))
+        h = partial(self._picture, edges, discs, n)
         start = 0.1 * draws.at("start").normal((n * (n - 1) // 2,))
 
         def told(seen: Seen) -> None:
             if watch is not None:
-                watch(seen.step, whole(degrees(seen.eta, n).detach().numpy(), n))
+                watch(seen.step, whole(degrees(seen.eta, n).cpu().numpy(), n))
 
         eta = self.descent(energy(denoiser), nothing, start, draws, h=h, watch=told)
-        assert len(eta) == count
-        return whole(degrees(eta, n).double().numpy(), n)
+        return whole(degrees(eta, n).double().cpu().numpy(), n)
 
     def _picture(self, edges: Tensor, discs: Tensor, n: int, eta: Tensor) -> Tensor:
         return self.raster.relaxed(degrees(eta, n), edges, discs)

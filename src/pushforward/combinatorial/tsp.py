@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 
 from pushforward.combinatorial.greedy import merged
 from pushforward.combinatorial.local_search import Tours, tour_lengths, two_opt, two_opt_and_or_opt
-from pushforward.combinatorial.problem import Improved, Numbers, Problem, search
+from pushforward.combinatorial.problem import Improved, Numbers, Problem, Watcher, search
 from pushforward.errors import UserError
 from pushforward.numerics.random import Draws
 
 _KICKS = 60
 """Of the search for near-optimal tours to learn from."""
+_FARTHEST = 1e300
+"""Of a coordinate: a tour of some thousand cities still has a length."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +30,8 @@ class TravellingSalesman(Problem):
     def __post_init__(self) -> None:
         if self.cities.ndim != 3 or self.cities.shape[2] != 2 or self.cities.shape[1] < 3:
             raise UserError(f"cities are an array (instances, at least 3 cities, 2); got {self.cities.shape}")
+        for i in np.flatnonzero(_wrong(self.cities)):
+            check_cities(self.cities[i], f"instance {i + 1}")
 
     def __len__(self) -> int:
         return len(self.cities)
@@ -40,7 +44,8 @@ class TravellingSalesman(Problem):
     @cached_property
     def distances(self) -> Numbers:
         """Euclidean: (B, n, n)."""
-        return np.sqrt(np.square(self.cities[:, :, None] - self.cities[:, None]).sum(-1))
+        apart = self.cities[:, :, None] - self.cities[:, None]
+        return np.hypot(apart[..., 0], apart[..., 1])
 
     def rows(self, index: np.ndarray) -> TravellingSalesman:
         return TravellingSalesman(self.cities[index])
@@ -95,17 +100,26 @@ def random_tours(draws: Draws, n: int) -> Tours:
     return np.argsort(draws.at("tour").uniform((n,)).numpy(), 1)
 
 
-def near_optimal(problem: TravellingSalesman, draws: Draws, kicks: int = _KICKS, start: Tours | None = None) -> Tours:
+def near_optimal(
+    problem: TravellingSalesman,
+    draws: Draws,
+    kicks: int = _KICKS,
+    start: Tours | None = None,
+    watch: Watcher | None = None,
+) -> Tours:
     """Good tours: greedy or `start`, then iterated local search with 2-opt and or-opt moves.
 
     At 20 cities nearly all are optimal; what they are for larger n is measured in the benchmarks.
     """
     start = problem.decode(problem.nothing()) if start is None else start
-    return search(_Thorough(problem.cities), start, draws, kicks)
+    return search(_Thorough(problem.cities), start, draws, kicks, watch)
 
 
 def check_cities(cities: np.ndarray, what: str = "the cities") -> Numbers:
-    """Cities (n, 2) as float64. Raises UserError: fewer than 3, another shape, not finite, two in one place."""
+    """Cities (n, 2) as float64.
+
+    Raises UserError: fewer than 3, another shape, not finite, two in one place, too far apart for their lengths.
+    """
     found = np.asarray(cities, dtype=np.float64)
     if found.ndim != 2 or found.shape[1] != 2:
         raise UserError(f"{what}: two columns are needed, x and y; got an array of shape {found.shape}")
@@ -116,12 +130,21 @@ def check_cities(cities: np.ndarray, what: str = "the cities") -> Numbers:
     if not np.isfinite(found).all():
         row = int((~np.isfinite(found)).any(1).argmax())
         raise UserError(f"{what}: city {row + 1} has a coordinate that is not a finite number; remove or repair it")
+    if np.abs(found).max() > _FARTHEST:
+        raise UserError(f"{what}: a coordinate is beyond {_FARTHEST:g}, where lengths overflow; take another unit")
     _, where, counts = np.unique(found, axis=0, return_index=True, return_counts=True)
     if len(where) < len(found):
         twice = found[where[counts > 1][0]]
         rows = [int(row) + 1 for row in np.flatnonzero((found == twice).all(1))[:2]]
         raise UserError(f"{what}: cities {rows[0]} and {rows[1]} are in the same place; keep one of them")
     return found
+
+
+def _wrong(cities: Numbers) -> NDArray[np.bool_]:
+    """Which instances `check_cities` would refuse: (B,)."""
+    ordered = np.sort(cities[..., 0] + 1j * cities[..., 1], 1)  # by x, then by y
+    twice = (np.diff(ordered, axis=1) == 0).any(1)
+    return twice | ~(np.abs(cities) <= _FARTHEST).all((1, 2))
 
 
 def unit_square(cities: Numbers) -> Numbers:

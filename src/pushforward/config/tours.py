@@ -71,30 +71,55 @@ class TourPrior:
     model: nn.Module
 
     def heat(self, problem: TravellingSalesman, draws: Draws, steps: int | None = None, repeats: int = 1) -> np.ndarray:
-        """How likely each pair of cities is an edge: (B, n, n). `steps` and `repeats` are of the graph prior."""
-        inside = TravellingSalesman(unit_square(problem.cities))
+        """How likely each pair of cities is an edge: (B, n, n). `steps` and `repeats` are of the graph prior.
+
+        Raises UserError for more cities than fit in memory, and for an image prior that is told steps or repeats.
+        """
+        inside = self._inside(problem)
         if isinstance(self.model, GraphDiffusion):
-            return self.model.heat(inside, draws, steps or USUAL_STEPS, repeats)
-        assert isinstance(self.model, Diffusion)
-        self.model.requires_grad_(False)
-        return RelaxedTours(_raster(self.config)).heat(self.model.denoiser(), inside, draws)
+            return self.model.heat(inside, draws, USUAL_STEPS if steps is None else steps, repeats)
+        if steps is not None or repeats != 1:
+            raise UserError("an image prior has a descent of its own: steps and repeats are of the graph prior")
+        return self._descended(inside, draws)
+
+    def heats(self, problem: TravellingSalesman, draws: Draws) -> list[np.ndarray]:
+        """Heats to decode one by one, the shortest tour of which is kept: six chains of a graph prior, one descent."""
+        if self.config.prior == "image":
+            return [self.heat(problem, draws)]
+        return [self.heat(problem, draws.at("several", i), _CHAIN) for i in range(_CHAINS)]
 
     def states(self, problem: TravellingSalesman, draws: Draws, count: int = 5) -> list[tuple[int, np.ndarray]]:
         """(step, heat) at `count` moments on the way from noise to the answer."""
-        inside, found = TravellingSalesman(unit_square(problem.cities)), []
+        inside, found = self._inside(problem), []
         if isinstance(self.model, GraphDiffusion):
             found = list(enumerate(self.model.trace(inside, draws, max(count, USUAL_STEPS)), 1))
         else:
-            assert isinstance(self.model, Diffusion)
-            self.model.requires_grad_(False)
-            solver = RelaxedTours(_raster(self.config))
-            solver.heat(self.model.denoiser(), inside, draws, watch=lambda step, heat: found.append((step, heat)))
+            self._descended(inside, draws, lambda step, heat: found.append((step, heat)))
         at = np.unique(np.linspace(0, len(found) - 1, count).round().astype(int))
         return [found[i] for i in at]
+
+    def _inside(self, problem: TravellingSalesman) -> TravellingSalesman:
+        n, kind = problem.sites[0], self.config.prior
+        if n > _MOST[kind]:
+            raise UserError(
+                f"a {kind} prior is asked about {_MOST[kind]} cities at most, and there are {n}: search without a "
+                "prior, or take a part of them"
+            )
+        return TravellingSalesman(unit_square(problem.cities))
+
+    def _descended(self, inside: TravellingSalesman, draws: Draws, watch: Progress | None = None) -> np.ndarray:
+        assert isinstance(self.model, Diffusion)
+        self.model.requires_grad_(False)
+        draws = Draws(draws.base.to(next(self.model.parameters()).device), draws.index)
+        return RelaxedTours(_raster(self.config)).heat(self.model.denoiser(), inside, draws, watch=watch)
 
 
 USUAL_STEPS = 5
 """Of the graph prior from noise to its heat."""
+_CHAINS, _CHAIN = 6, 3
+"""Chains of the graph prior and their steps: what was found best for its work (benchmarks/RESULTS.md)."""
+_MOST = {"graph": 500, "image": 200}
+"""Cities: all pairs are held in memory, as numbers of the network's width or as pictures."""
 
 
 def tour_config(**entries: object) -> TourConfig:
