@@ -60,7 +60,7 @@ def test_a_picture_shows_the_tour_beside_the_shortest(command, table, tmp_path):
             assert len(np.unique(np.asarray(image).reshape(-1, 3), axis=0)) > 9
 
 
-def test_a_prior_is_trained_and_asked(command, table, tmp_path):
+def test_a_prior_is_trained_and_asked(command, refused, table, tmp_path):
     path, cities = table
     run = tmp_path / "run"
     given = ("--cities", "6", "--steps", "2", "--instances", "8", "--width", "8", "--out", run)
@@ -69,6 +69,9 @@ def test_a_prior_is_trained_and_asked(command, table, tmp_path):
     found = command("tsp", "solve", path, "--run", run, "--kicks", "5", "--json")
     assert sorted(found.json["tour"]) == list(range(1, 10))
     assert length(cities, [c - 1 for c in found.json["tour"]]) == pytest.approx(found.json["length"])
+    again = command("tsp", "train", *given, "--json")
+    assert again.code == 0 and again.json["step"] == 2
+    assert "cannot be continued" in refused("tsp", "train", *given, "--prior", "image", "--quiet")
 
 
 @pytest.mark.parametrize(
@@ -80,6 +83,7 @@ def test_a_prior_is_trained_and_asked(command, table, tmp_path):
         ("x,y\n1,2\n,4\n5,6\n", "city 2 has no coordinate in column 1"),
         ("x,y\n1,2\n3,north\n5,6\n", "'north', which is no number"),
         ("1,2,3\n4,5,6\n", "has 3 columns"),
+        ("x,y\n48,1,11,5\n49,2,12,5\n", "city 1 has 4 cells, and 2 were expected"),
         ("", "is empty"),
     ],
 )
@@ -89,12 +93,16 @@ def test_bad_tables_are_named(refused, tmp_path, text, words):
     assert words in refused("tsp", "solve", path)
 
 
-def test_other_mistakes_are_named(refused, table, tmp_path):
+def test_other_mistakes_are_named(refused, small_run, table, tmp_path):
     path, _ = table
     assert "cannot be read" in refused("tsp", "solve", tmp_path / "nowhere.csv")
     assert ".csv, .tsv or .png" in refused("tsp", "solve", path, "-o", tmp_path / "tour.doc")
     assert "is not a run" in refused("tsp", "solve", path, "--run", tmp_path)
+    assert "is no prior of tours" in refused("tsp", "solve", path, "--run", small_run)
+    assert "--seconds must be above 0" in refused("tsp", "solve", path, "--exact", "--seconds", "-1")
+    assert "at least 0; got -1" in refused("tsp", "solve", path, "--kicks", "-1")
     assert "prior" in refused("tsp", "train", "--prior", "magic")
+    assert "steps" in refused("tsp", "train", "--steps", "-1")
     assert "give one of them" in refused("tsp", "train", "--steps", "1", "--minutes", "1")
     assert "cities" in refused("tsp", "train", "--cities", "2")
 
@@ -104,8 +112,19 @@ def test_columns_are_found(tmp_path):
     path.write_text("id\tlat\tlon\n7\t50\t8\n8\t51\t9\n9\t52\t10\n")
     found = read_cities(path)
     assert found.places.tolist() == [[8, 50], [9, 51], [10, 52]]
+    assert found.in_degrees
     found.write(tmp_path / "out.tsv", [2, 0, 1])
     assert (tmp_path / "out.tsv").read_text().splitlines()[:2] == ["stop\tid\tlat\tlon", "1\t9\t52\t10"]
+
+
+def test_rows_are_written_as_they_were(command, tmp_path):
+    path, out = tmp_path / "cities.csv", tmp_path / "out.tsv"
+    path.write_text('name,lat,lon\n"a\nb",1,2\n"c, d",3,4\ne,5,7\n')
+    said = command("tsp", "solve", path, "-o", out)
+    assert said.code == 0 and "longitudes" in said.err
+    with out.open(newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    assert {row["name"] for row in rows} == {"a\nb", "c, d", "e"}
 
 
 def test_a_proof_that_takes_too_long_loses_nothing(command, table, monkeypatch):

@@ -17,7 +17,7 @@ from pushforward.verification import CHECKS
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = sorted((DOCS / "tutorial").glob("t*.md"))
 IDS = [page.stem for page in PAGES]
-GUIDES = [DOCS / f"{name}.md" for name in ("inverse-problems", "mri", "ct", "constraints", "predict")]
+GUIDES = [DOCS / f"{name}.md" for name in ("inverse-problems", "mri", "ct", "constraints", "tours", "predict")]
 """Guides whose code runs too."""
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,26 +15,32 @@ from pushforward.data.labels import is_number
 from pushforward.data.tables import delimiter_of
 from pushforward.errors import UserError
 
-_X, _Y = ("x", "lon", "longitude", "easting"), ("y", "lat", "latitude", "northing")
+_NAMES = (("x", "y"), ("easting", "northing"), ("lon", "lat"), ("lng", "lat"), ("longitude", "latitude"))
+_DEGREES = ("lon", "lng", "longitude")
 _LARGEST = 64 << 20
 """Bytes: a million cities, far more than any tour here."""
 
 
 @dataclass(frozen=True, eq=False)
 class Cities:
-    """The rows of a table as they were written, and of each its place: (n, 2), not yet checked."""
+    """The rows of a table as they were written, and of each its place: (n, 2), not yet checked.
+
+    `in_degrees`: the places are longitudes and latitudes, by their names.
+    """
 
     header: list[str] | None
     rows: list[list[str]]
     places: np.ndarray
     delimiter: str = ","
+    in_degrees: bool = False
 
     def write(self, path: Path, tour: Sequence[int] | np.ndarray) -> None:
         """The rows in the order of the tour, as they were, with their stop 1, 2, … before them."""
 
         def put(file: Path) -> None:
             with file.open("w", encoding="utf-8", newline="") as out:
-                writer = csv.writer(out, delimiter=self.delimiter, lineterminator="\n")
+                delimiter = "\t" if path.suffix.lower() == ".tsv" else self.delimiter
+                writer = csv.writer(out, delimiter=delimiter, lineterminator="\n")
                 if self.header is not None:
                     writer.writerow(["stop", *self.header])
                 writer.writerows([stop, *self.rows[city]] for stop, city in enumerate(tour, 1))
@@ -51,7 +58,8 @@ def read_cities(path: Path) -> Cities:
             raise UserError(f"{path} is larger than a table of cities can be: give one row per city")
         text = path.read_text(encoding="utf-8-sig")
         delimiter = delimiter_of(text.partition("\n")[0])
-        rows = [row for row in csv.reader(text.splitlines(), delimiter=delimiter) if any(cell.strip() for cell in row)]
+        lines = csv.reader(io.StringIO(text), delimiter=delimiter)
+        rows = [row for row in lines if any(cell.strip() for cell in row)]
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     except (UnicodeDecodeError, csv.Error) as error:
@@ -59,14 +67,22 @@ def read_cities(path: Path) -> Cities:
     if not rows:
         raise UserError(f"{path} is empty: give a table with one row per city and its x and y")
     header = None if any(is_number(cell.strip()) for cell in rows[0]) else rows.pop(0)
-    chosen = _columns(path, header, len(rows[0]) if rows else 2)
+    count = len(header or rows[0])
+    for i, row in enumerate(rows, 1):
+        if len(row) != count:
+            raise UserError(
+                f"{path}: city {i} has {len(row)} cells, and {count} were expected: write numbers with a point, and "
+                "texts that hold the delimiter in quotes"
+            )
+    chosen = _columns(path, header, count)
     places = [[_number(path, i, row, column) for column in chosen] for i, row in enumerate(rows, 1)]
-    return Cities(header, rows, np.array(places, dtype=np.float64).reshape(-1, 2), delimiter)
+    in_degrees = header is not None and header[chosen[0]].strip().lower() in _DEGREES
+    return Cities(header, rows, np.array(places, dtype=np.float64).reshape(-1, 2), delimiter, in_degrees)
 
 
 def _columns(path: Path, header: list[str] | None, count: int) -> tuple[int, int]:
     names = [cell.strip().lower() for cell in header or ()]
-    for x, y in zip(_X, _Y, strict=True):
+    for x, y in _NAMES:
         if x in names and y in names:
             return names.index(x), names.index(y)
     if count == 2:
@@ -78,7 +94,7 @@ def _columns(path: Path, header: list[str] | None, count: int) -> tuple[int, int
 
 
 def _number(path: Path, number: int, row: list[str], column: int) -> float:
-    cell = row[column].strip() if column < len(row) else ""
+    cell = row[column].strip()
     try:
         return float(cell)
     except ValueError:
