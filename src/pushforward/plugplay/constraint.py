@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -73,7 +73,7 @@ def pull_of(cost: Tensor, x: Tensor) -> Tensor:
     (found,) = torch.autograd.grad(cost.sum(), x, allow_unused=True)
     if found is None:  # a classifier's own parameters have gradients, whatever it was shown
         raise UserError(_NO_GRADIENT)
-    return cast(Tensor, found)
+    return found
 
 
 def obeyed(rule: Rule, eta: Tensor) -> Tensor:
