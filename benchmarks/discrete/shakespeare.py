@@ -22,6 +22,7 @@ import torch
 from common import verdict
 
 import pushforward as pf
+from pushforward import api
 from pushforward.numerics.random import Draws
 from pushforward.objectives.masked import Blocks
 
@@ -92,7 +93,7 @@ def main() -> int:
     )
     length = {"steps": args.steps} if args.steps else {"minutes": args.minutes}
     run = pf.fit(str(args.file), args.out, config, **length, device="cpu")
-    scores = pf.likelihood(run, "test", number=args.number, repeats=32)
+    scores = api.likelihood(run, "test", number=args.number, repeats=32)
     bits = scores.bits(scores.mean)
     held = run.data().test.all().values[: args.number or 200][:200]
     model, found = run.generator.model, {"bound": bits, "error": abs(scores.bits(scores.error))}
