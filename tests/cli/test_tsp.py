@@ -69,6 +69,7 @@ def test_a_prior_is_trained_and_asked(command, refused, table, tmp_path):
     found = command("tsp", "solve", path, "--run", run, "--kicks", "5", "--json")
     assert sorted(found.json["tour"]) == list(range(1, 10))
     assert length(cities, [c - 1 for c in found.json["tour"]]) == pytest.approx(found.json["length"])
+    assert "is a prior of tours: ask it by" in refused("info", run)
     again = command("tsp", "train", *given, "--json")
     assert again.code == 0 and again.json["step"] == 2
     assert "cannot be continued" in refused("tsp", "train", *given, "--prior", "image", "--quiet")

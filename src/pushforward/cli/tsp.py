@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from pushforward.cli.output import DEFAULT, Common
+from pushforward.cli.output import DEFAULT, Common, quoted
 from pushforward.errors import PushforwardError, UserError
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def train(
     common.result(
         values,
         f"done: {outcome.step} steps in {duration(outcome.seconds)}{score}",
-        f"the prior is in {out}; what to do next: pushforward tsp solve cities.csv --run {out} -o tour.png",
+        f"the prior is in {out}; what to do next: pushforward tsp solve cities.csv --run {quoted(out)} -o tour.png",
     )
 
 
@@ -166,7 +166,12 @@ def _proved(problem: TravellingSalesman, seconds: float, values: dict[str, Any],
         common.say(f"{error}; give more --seconds. The tour that was found is kept")
         return None
     shortest = float(problem.cost(optimal[None])[0])
-    values |= {"found": values["length"], "gap": values["length"] / shortest - 1, "length": shortest, "proved": True}
+    values |= {
+        "found": values["length"],
+        "gap": max(0.0, values["length"] / shortest - 1),
+        "length": shortest,
+        "proved": True,
+    }
     return optimal
 
 

@@ -5,11 +5,11 @@ tours = problem.improve(problem.decode(heat)).solutions
 """
 
 from pushforward.combinatorial.exact import cp_sat_tour, held_karp, largest_independent_set, shortest_tour
-from pushforward.combinatorial.features import features_of
+from pushforward.combinatorial.features import Features, features_of
 from pushforward.combinatorial.graph import GraphDiffusion
 from pushforward.combinatorial.independent_set import IndependentSet, near_largest, random_graphs
 from pushforward.combinatorial.items import GraphItems, ImageItems, SolvedItems, solved_sets, solved_tours
-from pushforward.combinatorial.problem import Improved, Problem, gap, search
+from pushforward.combinatorial.problem import Improved, Problem, cheapest, gap, search
 from pushforward.combinatorial.raster import Raster
 from pushforward.combinatorial.relaxed import RelaxedTours
 from pushforward.combinatorial.tsp import (
@@ -22,6 +22,7 @@ from pushforward.combinatorial.tsp import (
 )
 
 __all__ = [
+    "Features",
     "GraphDiffusion",
     "GraphItems",
     "ImageItems",
@@ -32,6 +33,7 @@ __all__ = [
     "RelaxedTours",
     "SolvedItems",
     "TravellingSalesman",
+    "cheapest",
     "check_cities",
     "cp_sat_tour",
     "features_of",

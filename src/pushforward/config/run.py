@@ -307,6 +307,8 @@ def read_stored(path: Path | str, which: str = "best") -> Stored:
     """
     checkpoint = find_checkpoint(path, which)
     stored = checkpoint.config
+    if "tours" in stored:
+        raise UserError(f"{path} is a prior of tours: ask it by `pushforward tsp solve cities.csv --run {path}`")
     if type(stored.get("schema")) is not int or not all(part in stored for part in ("config", "format", "data")):
         raise UserError(f"{path} was not written by `pushforward train`: its config.json has no configuration")
     if stored["schema"] > SCHEMA:
