@@ -62,7 +62,7 @@ def run(name, rates, steps, out):
     log_p = torch.log(table[held[:, 0], held[:, 1]].clamp(min=1e-9))
     gap = -found.nats - -log_p  # against the truth on the same points: most of the noise of the points is gone
     n = 20_000
-    samples = model.sample(Draws.of(1, range(n)), None, JumpSampling(2 if rates == "absorbing" else 128))
+    samples = model.sample(Draws.of(1, range(n)), None, JumpSampling(None if rates == "absorbing" else 128))
     share = torch.bincount(samples[:, 0] * LEVELS + samples[:, 1], minlength=LEVELS**2).reshape(LEVELS, -1) / n
     other = cells(points(name, n, 200))
     floor = torch.bincount(other[:, 0] * LEVELS + other[:, 1], minlength=LEVELS**2).reshape(LEVELS, -1) / n
