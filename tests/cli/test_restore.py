@@ -86,7 +86,7 @@ def test_an_unknown_noise_level_is_estimated(command, refused, digits_run, opera
     assert "one sigma above 0" in refused("simulate", digits_run, "--operator", wrong, "-o", tmp_path / "a.npz")
 
 
-EXACT = {"exact": (2, 100), "tempering": (8, 120), "twisted": (8, 8)}
+EXACT = {"exact": (2, 100), "tempering": (8, 120), "twisted": (8, 8), "flow": (2, 462)}
 """Samples and evaluations that these need at least."""
 
 
@@ -99,7 +99,7 @@ def test_every_exact_method_by_its_name(command, refused, digits_run, operator, 
     told = command(*asked, *sizes, "--out", tmp_path / "out", "--json")
     assert told.code == 0, told.err
     assert told.json["evaluations"] <= evaluations + 0.01
-    assert (told.json["mixing"] is None) == (method != "exact")
+    assert (told.json["mixing"] is None) == (method not in ("exact", "flow"))
     assert "at least" in refused(*asked, "--samples", 1, "--evaluations", 1, "--out", tmp_path / "out")
 
 

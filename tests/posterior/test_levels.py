@@ -16,7 +16,7 @@ from pushforward.inverse.likelihoods.likelihood import Likelihood
 from pushforward.numerics.random import Draws
 from pushforward.paths import EDM
 from pushforward.paths.gaussian import GaussianPath, Level
-from pushforward.posterior import SplitGibbs, levels_agree, prior_draws
+from pushforward.posterior import FlowChains, Question, SplitGibbs, infer, levels_agree, prior_draws, ranks_of
 
 F64 = torch.float64
 SIZE, ITEMS = 12, 200
@@ -62,6 +62,15 @@ def test_levels_of_two_laws_are_told():
     assert found.p_value < 1e-4
     drift = {test.name: test.value for test in found.tests}
     assert drift["log p(y | x)"] < -0.2 and drift["|x|²"] < -0.2
+
+
+def test_chains_through_the_sampler_pass_where_levels_disagree():
+    divided, items = Divided(normal(1.0), normal(0.5)), 60
+    method, keys = FlowChains(steps=6, start=10), Draws.of(5, range(items))
+    x = method.prior_draws(divided, (SIZE,), keys, F64)
+    likelihood = Gaussian.measure(Identity(), x, 0.5, keys.at("noise"))
+    found = infer(method, Question(divided, likelihood, (SIZE,), items, F64), samples=19, evaluations=700)
+    assert ranks_of(found, x).passes(0.01)
 
 
 def test_few_items_and_exact_measurements_are_refused():

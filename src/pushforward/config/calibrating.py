@@ -87,7 +87,10 @@ def calibrate(
     levels: Agreement | None = None
     began = time.perf_counter()
     keys = Draws.of(seed, range(items), "calibrate", device)
-    drawn = prior_draws(denoiser, space.shape, keys, TRUTHS, at_once=batch_size)
+    if entry.prior_draws is not None:
+        drawn = entry.prior_draws(denoiser, space.shape, keys, at_once=batch_size)
+    else:
+        drawn = prior_draws(denoiser, space.shape, keys, TRUTHS, at_once=batch_size)
     for part, (x, whole) in enumerate((space.drawn(drawn, keys.at("lost")), (truth, truth))):
         own = keys.at("measured", part)[: len(x)]
         law = noise_law(config.noise)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pushforward.errors import UserError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from pushforward.inverse import Likelihood, Method
     from pushforward.posterior import CrowdMethod
 
@@ -21,6 +23,8 @@ class NamedMethod:
     about: str
     build: Callable[[Likelihood], Method | CrowdMethod]
     evaluations: int
+    prior_draws: Callable[..., Tensor] | None = None
+    """Items of the law that it answers for, where that is not the reverse SDE's: called as `posterior.prior_draws`."""
 
 
 def _usual(likelihood: Likelihood) -> Method:
@@ -58,6 +62,12 @@ def _exact(name: str) -> Callable[[Likelihood], Method | CrowdMethod]:
     return build
 
 
+def _flow_draws(*args: Any, at_once: int) -> Tensor:
+    from pushforward.posterior import FlowChains
+
+    return FlowChains().prior_draws(*args, at_once=at_once)
+
+
 METHODS: dict[str, NamedMethod] = {
     "default": NamedMethod("moment matching; pigdm if not linear, proximal if not Gaussian", _usual, 50),
     "mmps": NamedMethod("moment matching; exact for Gaussian data", _rule("MMPS"), 50),
@@ -75,6 +85,7 @@ METHODS: dict[str, NamedMethod] = {
     "exact": NamedMethod("noise splitting: draws of the posterior itself", _exact("SplitGibbs"), 500),
     "tempering": NamedMethod("weighted and cooled together, where there are many modes", _exact("Tempering"), 1000),
     "twisted": NamedMethod("guidance with weights; for linear operators", _exact("Twisted"), 100),
+    "flow": NamedMethod("chains through the model's own sampler", _exact("FlowChains"), 2000, _flow_draws),
     "red-diff": NamedMethod("an optimum, not a draw", _own("REDDiff"), 100),
 }
 USUAL_METHOD = "default"

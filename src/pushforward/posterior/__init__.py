@@ -9,6 +9,7 @@ from pushforward.posterior.compare import Comparison, compare
 from pushforward.posterior.coverage import ConformalScale, Curve, coverage
 from pushforward.posterior.density import DensityChains
 from pushforward.posterior.diagnostics import MIXED, effective_size, split_rhat, weight_size
+from pushforward.posterior.flow_chains import FlowChains
 from pushforward.posterior.gibbs import SplitGibbs
 from pushforward.posterior.infer import ChainMethod, CrowdMethod, Question, infer
 from pushforward.posterior.levels import Agreement, levels_agree
@@ -36,6 +37,7 @@ __all__ = [
     "CrowdMethod",
     "Curve",
     "DensityChains",
+    "FlowChains",
     "Interval",
     "LabelFree",
     "MetropolisBridge",

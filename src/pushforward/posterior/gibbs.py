@@ -90,7 +90,7 @@ class SplitGibbs:
                 f" evaluations; got {evaluations}"
             )
         bridge = self.bridge(likelihood, x)
-        warm = self.warm or _warm(likelihood)
+        warm = self.warm or usual_warm(likelihood)
         x = warm.restore(denoiser, likelihood, x, self.start, draws.at("warm"))
         run = _Run(self, Reverse(denoiser, self.inner), likelihood, bridge, draws, observe, sweeps)
         return run(x, int(self.cooling * sweeps))
@@ -116,7 +116,7 @@ class SplitGibbs:
         return Splitting(likelihood, tuple(x.shape[1:]), min(self.rho / least, 1.0))
 
 
-def _warm(likelihood: Likelihood) -> Method:
+def usual_warm(likelihood: Likelihood) -> Method:
     """Pseudo-inverse guidance where there is one: the network's derivative is not taken for a covariance."""
     return Guidance(PiGDM()) if is_linear(likelihood) else usual_method(likelihood)
 

@@ -26,8 +26,9 @@ def calibration_page(found: Calibration, title: str) -> Page:
     )
     if not good and found.levels is not None and found.levels.p_value < _LEVEL:
         text += (
-            f" But the model's own levels of noise disagree as well (p {number(found.levels.p_value)}), which no "
-            "method mends: train it for longer, or on more data, before another method is tried."
+            f" But the model's own levels of noise disagree as well (p {number(found.levels.p_value)}), so that "
+            "methods that move from level to level answer for no one law: train it for longer, or on more data, before "
+            "another is tried; chains through its sampler (flow) are exact for what it draws."
         )
     lead = cards(
         Figure(f"{found.drawn.curve.at(0.9):.1%}", "of values held by 90 % intervals", "items of the model"),
@@ -190,7 +191,8 @@ def _levels(found: Calibration) -> list[Section]:
                 "The model's own items, drawn from noise down, are draws of the posterior of their measurements if all "
                 "its levels of noise tell of one law. Then sweeps of exact noise splitting that begin there change "
                 "nothing. A drift, told here in deviations over items, says that the levels disagree: there is no one "
-                "posterior, and no method passes all of the above. Longer training brings the levels together.",
+                "posterior, and no method that moves from level to level passes all of the above. Longer training "
+                "brings the levels together.",
                 table(["number", "drift", "p"], rows, numeric=(1, 2)),
             ],
         )
