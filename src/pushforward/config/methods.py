@@ -5,14 +5,17 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pushforward.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pushforward.denoisers import Denoiser
     from pushforward.inverse import Likelihood, Method
+    from pushforward.inverse.operators.operator import Shape
+    from pushforward.numerics.random import Draws
     from pushforward.posterior import CrowdMethod
 
 
@@ -62,10 +65,10 @@ def _exact(name: str) -> Callable[[Likelihood], Method | CrowdMethod]:
     return build
 
 
-def _flow_draws(*args: Any, at_once: int) -> Tensor:
+def _flow_draws(denoiser: Denoiser, shape: Shape, draws: Draws, *, at_once: int) -> Tensor:
     from pushforward.posterior import FlowChains
 
-    return FlowChains().prior_draws(*args, at_once=at_once)
+    return FlowChains().prior_draws(denoiser, shape, draws, at_once=at_once)
 
 
 METHODS: dict[str, NamedMethod] = {
