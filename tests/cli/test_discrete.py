@@ -110,7 +110,8 @@ def test_lines_are_items(tmp_path, command):
     assert command("train", path, *ways, "--out", tmp_path / "run").code == 0
     assert command("sample", tmp_path / "run", "-n", 4, "-o", tmp_path / "more.txt").code == 0
     assert len((tmp_path / "more.txt").read_text().splitlines()) == 4
-    assert command("infill", tmp_path / "run", "--text", "_nna", "--json").json["texts"][0].endswith("nna")
+    filled = command("infill", tmp_path / "run", "--text", "_nna", "-n", 8, "--json").json["texts"]
+    assert all(len(text) == 4 and text.endswith("nna") for text in filled)
     assert command("likelihood", tmp_path / "run", "-n", 4, "--json").json["bits_per_dim"] is None
 
 

@@ -134,9 +134,10 @@ class Discrete(Family):
     def objectives(self) -> Mapping[str, Iterator[nn.Parameter]]:
         return {"loss": self.parameters()}
 
-    def denoiser(self, labels: Tensor | None = None) -> JumpDenoiser:
-        """The network as a denoiser of symbols, with labels (B,) bound."""
-        network = self.network if self.beyond is None else _Within(self.network, self.beyond)
+    def denoiser(self, labels: Tensor | None = None, barred: Tensor | None = None) -> JumpDenoiser:
+        """The network as a denoiser of symbols, with labels (B,) bound; `barred` (*shape, symbols) are none of them."""
+        out = [mask for mask in (self.beyond, barred) if mask is not None]
+        network = _Within(self.network, torch.stack(out).any(0)) if out else self.network
         return NetworkJumpDenoiser(self.path, network, self.timeless, self.direct, labels)
 
     def loss(self, objective: str, batch: Batch, draws: Draws) -> Tensor:
@@ -178,18 +179,25 @@ class Discrete(Family):
         guidance: float = 1.0,
         known: Tensor | None = None,
         where: Tensor | None = None,
+        barred: Tensor | None = None,
     ) -> Tensor:
-        """Items in model units (B, *shape); the sites `where` (bool) are kept at the symbols `known` (int64)."""
+        """Items in model units (B, *shape); the sites `where` (bool) are kept at the symbols `known` (int64).
+
+        `barred` (*shape, symbols) is true for symbols that a site must not take.
+        """
         dtype = torch.int64 if self.units is None else torch.float32
-        found = self._fill(self._guided(labels, guidance, way.temperature), draws, way, known, where)
+        found = self._fill(self._guided(labels, guidance, way.temperature, barred), draws, way, known, where)
         return found if self.units is None else self.units.back(found, dtype)
 
-    def _guided(self, labels: Tensor | None, guidance: float, temperature: float) -> JumpDenoiser:
-        found = self.denoiser(labels)
+    def _guided(
+        self, labels: Tensor | None, guidance: float, temperature: float, barred: Tensor | None
+    ) -> JumpDenoiser:
+        found = self.denoiser(labels, barred)
         if guidance != 1.0:
             if labels is None:
                 raise UserError("guidance needs a label to be guided to; this model has none or none was given")
-            found = GuidedJumps(found, self.denoiser(torch.full_like(labels, self.num_classes)), guidance)
+            anyone = self.denoiser(torch.full_like(labels, self.num_classes), barred)
+            found = GuidedJumps(found, anyone, guidance)
         return found if temperature == 1.0 else Tempered(found, temperature)
 
     def _fill(

@@ -128,8 +128,12 @@ class SymbolGenerator(Generator):
             where += [True] * rest
         else:
             where += [False] * rest
+        barred = None
+        if coding.ends:  # no gap ends the item, or what is given after it would be lost
+            barred = torch.zeros(coding.length, coding.symbols, dtype=torch.bool, device=self.model.device)
+            barred[:length, -1] = True
         with torch.inference_mode():
-            found = self._drawn(symbols, torch.tensor([where]), n, steps, seed, sampler)
+            found = self._drawn(symbols, torch.tensor([where]), n, steps, seed, sampler, barred=barred)
         return [str(part) for part in coding.decode(found[:, :length].cpu())]
 
     def extend(
@@ -185,6 +189,7 @@ class SymbolGenerator(Generator):
         seed: int,
         sampler: JumpSampling | None,
         part: int = 0,
+        barred: Tensor | None = None,
     ) -> Tensor:
         self.model.eval()
         device = self.model.device
@@ -197,6 +202,7 @@ class SymbolGenerator(Generator):
             self._way(steps, sampler),
             known=known.to(device).expand(shape),
             where=where.to(device).expand(shape),
+            barred=barred,
         )
 
     def _coding(self) -> Tokens:
