@@ -57,7 +57,7 @@ class Labelled(nn.Module):
         return (h + (0 if label is None else self.label(label))).reshape(x.shape)
 
 
-EVALUATIONS = {"exact": 80, "tempering": 120, "twisted": 8}
+EVALUATIONS = {"exact": 80, "tempering": 120, "twisted": 8, "flow": 462}
 """What takes more than a few evaluations, or draws that are weighed together."""
 
 
