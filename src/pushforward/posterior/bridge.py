@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from pushforward.errors import UserError
+from pushforward.inverse.likelihoods.gaussian import Gaussian
+from pushforward.inverse.likelihoods.likelihood import Likelihood
 from pushforward.numerics.random import Draws
 from pushforward.posterior.reverse import Reverse
 
@@ -45,3 +48,12 @@ class Bridge(ABC):
     @abstractmethod
     def move(self, reverse: Reverse, x: Tensor, heat: Tensor, scale: Tensor, draws: Draws) -> Moved:
         """One move of every chain that leaves the law at its heat invariant; `scale` (B,) where the bridge adapts."""
+
+
+def require_noise(likelihood: Likelihood) -> None:
+    """Raises UserError for an exact measurement: its posterior has no density."""
+    if isinstance(likelihood, Gaussian) and likelihood.exact:
+        raise UserError(
+            "an exact posterior needs noise, and this measurement has sigma = 0: there is no density to sample; give "
+            "the noise that it has, or one far below what matters to you"
+        )

@@ -36,8 +36,8 @@ class Calibration:
     """A method on measurements of items that the model drew, and of true items.
 
     On the model's own items only the sampler can be wrong, or levels of noise that disagree; on true ones the model
-    can be, too. `scale` makes intervals
-    of true items right, and `held` is the coverage that it reached on true items that it had not seen.
+    can be, too. `scale` makes intervals of true items right, and `held` is the coverage that it reached on true items
+    that it had not seen.
     """
 
     method: str

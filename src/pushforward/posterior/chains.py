@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -14,6 +15,8 @@ from pushforward.inverse.solve import dots, noise_like
 from pushforward.numerics.broadcast import sum_per_sample
 
 _PROJECTIONS = 2
+_RATE = 2.0
+"""How fast a move's scale follows its acceptance."""
 
 
 class Chains(NamedTuple):
@@ -45,3 +48,8 @@ class Watched:
         if not self.rows:
             raise UserError("nothing was watched: every sweep was spent on cooling")
         return torch.stack(self.rows).double()
+
+
+def rescaled(scale: Tensor, accepted: Tensor, wanted: float, i: int) -> Tensor:
+    """Each chain's scale (B,) after its move i, counted from 0: by e^{rate·(accepted − wanted)/√(i + 1)}."""
+    return scale * (_RATE * (accepted - wanted) / math.sqrt(i + 1)).to(scale).exp()

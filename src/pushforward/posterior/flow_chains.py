@@ -9,7 +9,6 @@ The price is `steps` evaluations, and their gradient, per leap.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,7 +19,6 @@ from pushforward.denoisers.denoiser import Denoiser
 from pushforward.energy.chains import HMC
 from pushforward.energy.point import checked, target_of
 from pushforward.errors import UserError
-from pushforward.inverse.likelihoods.gaussian import Gaussian
 from pushforward.inverse.likelihoods.likelihood import Likelihood
 from pushforward.inverse.method import Method
 from pushforward.inverse.operators.operator import Shape
@@ -28,7 +26,8 @@ from pushforward.numerics.broadcast import sum_per_sample
 from pushforward.numerics.random import Draws
 from pushforward.paths.gaussian import CLEAN
 from pushforward.paths.grids import Karras
-from pushforward.posterior.chains import Chains, Watched
+from pushforward.posterior.bridge import require_noise
+from pushforward.posterior.chains import Chains, Watched, rescaled
 from pushforward.posterior.gibbs import usual_warm
 from pushforward.samplers.ancestral import DDIM
 from pushforward.samplers.default import default_sampler, deviation
@@ -38,8 +37,6 @@ _START = 0.02
 """ε of the first leap, in the unit of z; each chain fits its own."""
 _BACK = 20
 """Evaluations from a guided draw back to its latent, from where a chain may start as well as from any."""
-_RATE = 2.0
-"""How fast it follows: by e^{rate·(accepted − wanted)/√i} in the i-th move."""
 
 
 @dataclass(frozen=True)
@@ -119,11 +116,7 @@ class FlowChains:
                 f"chains through {self.steps} steps of a sampler, {self.leaps} leaps a move, need at least "
                 f"{self.start + _BACK + self.steps * (8 * (self.leaps + 1) + 1)} evaluations; got {evaluations}"
             )
-        if isinstance(likelihood, Gaussian) and likelihood.exact:
-            raise UserError(
-                "an exact posterior needs noise, and this measurement has sigma = 0: there is no density to sample; "
-                "give the noise that it has, or one far below what matters to you"
-            )
+        require_noise(likelihood)
         decode = self.decoder(denoiser)
         target = target_of(lambda z: likelihood.log_prob(decode(z)) - 0.5 * sum_per_sample(z.square()))
         point = checked(target(self._latent(denoiser, likelihood, x, draws)), "where its chain starts")
@@ -134,14 +127,14 @@ class FlowChains:
             moved = HMC(step, self.leaps)(target, point, draws.at("move", i))
             point = moved.point
             if i < fitted:
-                change = _RATE * (moved.accepted - HMC.wanted) / math.sqrt(i + 1)
-                step = step * change.to(step).exp()
+                step = rescaled(step, moved.accepted, HMC.wanted, i)
             else:
                 accepted = accepted + moved.accepted.double() / (moves - fitted)
-                watch.look(decode(point.x).detach(), likelihood, None)
+                found = decode(point.x).detach()
+                watch.look(found, likelihood, None)
             if observe:
                 observe(Progress(i + 1, moves, CLEAN, point.x, None))
-        return Chains(decode(point.x).detach(), watch.trace(), accepted)
+        return Chains(found, watch.trace(), accepted)
 
     def _latent(self, denoiser: Denoiser, likelihood: Likelihood, x: Tensor, draws: Draws) -> Tensor:
         """About the z of a guided draw (B, …)."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +17,7 @@ from pushforward.inverse.usual import usual_method
 from pushforward.numerics.random import Draws
 from pushforward.paths.gaussian import CLEAN
 from pushforward.posterior.bridge import Bridge
-from pushforward.posterior.chains import Chains, Watched
+from pushforward.posterior.chains import Chains, Watched, rescaled
 from pushforward.posterior.metropolis import MetropolisBridge
 from pushforward.posterior.noise_level import UnknownNoise, with_noise
 from pushforward.posterior.reverse import Reverse
@@ -28,8 +27,6 @@ from pushforward.samplers.step import Observer, Progress
 
 _WANTED = 0.6
 """The acceptance that moves with a test are scaled for."""
-_RATE = 2.0
-"""How fast the scale follows: by e^{rate·(accepted − wanted)/√i} in the i-th move."""
 
 
 @dataclass(frozen=True)
@@ -144,8 +141,7 @@ class _Run:
             moved = self.bridge.move(self.reverse, x, heat, scale, self.draws.at("sweep", i))
             x = moved.x
             if i < fitted:
-                change = _RATE * (moved.accepted - _WANTED) / math.sqrt(i + 1)
-                scale = (scale * change.exp()).clamp(self.reverse.least, self.reverse.widest)
+                scale = rescaled(scale, moved.accepted, _WANTED, i).clamp(self.reverse.least, self.reverse.widest)
             else:
                 accepted = accepted + moved.accepted / (self.sweeps - fitted)
             if law is not None and i >= cooling:

@@ -2,7 +2,7 @@
 
 Items drawn from much noise down are, with their measurements, exact draws of p(x | y) if every level is of one p. Then
 sweeps of an exact sampler leave their law as it is. A trained network's levels agree as far as it has learned: where
-they do not, these sweeps drift, however many there are, and ranks of such items fail whatever is asked to draw them.
+they do not, these sweeps drift, however many there are, and no method that moves from level to level passes its ranks.
 """
 
 from __future__ import annotations

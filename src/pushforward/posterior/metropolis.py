@@ -18,13 +18,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pushforward.errors import UserError
-from pushforward.inverse.likelihoods.gaussian import Gaussian
 from pushforward.inverse.likelihoods.likelihood import Likelihood
 from pushforward.inverse.solve import dots, squares
 from pushforward.numerics.broadcast import expand
 from pushforward.numerics.random import Draws
-from pushforward.posterior.bridge import Bridge, Moved
+from pushforward.posterior.bridge import Bridge, Moved, require_noise
 from pushforward.posterior.reverse import Reverse
 
 
@@ -37,11 +35,7 @@ class MetropolisBridge(Bridge):
     adapts = True
 
     def __init__(self, likelihood: Likelihood, like: Tensor, start: float = 30.0) -> None:
-        if isinstance(likelihood, Gaussian) and likelihood.exact:
-            raise UserError(
-                "an exact posterior needs noise, and this measurement has sigma = 0: there is no density to sample; "
-                "give the noise that it has, or one far below what matters to you"
-            )
+        require_noise(likelihood)
         self.likelihood, self.start = likelihood, start
         self.last = torch.ones(len(like), dtype=torch.float64, device=like.device)
 

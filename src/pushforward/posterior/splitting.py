@@ -25,7 +25,7 @@ from pushforward.inverse.operators.singular import SingularSystem
 from pushforward.inverse.solve import squares
 from pushforward.numerics.broadcast import expand
 from pushforward.numerics.random import Draws
-from pushforward.posterior.bridge import Bridge, Moved
+from pushforward.posterior.bridge import Bridge, Moved, require_noise
 from pushforward.posterior.chebyshev import root_of_rest
 from pushforward.posterior.reverse import Reverse
 
@@ -139,11 +139,7 @@ def split_likelihood(likelihood: Likelihood) -> Gaussian:
         raise UserError(
             "noise splitting is for Gaussian noise on a linear operator: for others the moves need a Metropolis test"
         )
-    if likelihood.exact:
-        raise UserError(
-            "an exact posterior needs noise, and this measurement has sigma = 0: there is no density to sample; give "
-            "the noise that it has, or one far below what matters to you"
-        )
+    require_noise(likelihood)
     return likelihood.whitened()
 
 

@@ -209,9 +209,8 @@ def fixed(path: JumpPath, known: Tensor, where: Tensor) -> Callable[[Tensor, Lev
     """What `Project` takes to keep the sites `where` (B, …) bool at `known` (B, …), corrupted to each level.
 
     Those of the absorbing chain are kept as they are: what is seen says all at every level, so the condition is exact
-    (only correctors, which hide symbols again, ever change it). For others the two parts
-    know of one another only step by step, so what is given counts for less than it should, the more so without a
-    corrector (`JumpCorrected`).
+    (only correctors, which hide symbols again, ever change it). For others the two parts know of one another only step
+    by step, so what is given counts for less than it should, the more so without a corrector (`JumpCorrected`).
     """
     seen = path.generator.states > path.generator.symbols
 
