@@ -40,6 +40,7 @@ def main() -> None:
     parser.add_argument("--data", default="test", help="true items: a split of the run's data, or a file")
     parser.add_argument("--items", type=int, default=200)
     parser.add_argument("--samples", type=int, default=39)
+    parser.add_argument("--seed", type=int, default=0, help="of items, noise and draws; others than 0 are kept apart")
     parser.add_argument("--method", action="append", help="[ddrm, pigdm, exact, tempering]")
     parser.add_argument("--evaluations", type=int, help="per draw [what suits the method]")
     parser.add_argument("--missing", action="store_true")
@@ -48,7 +49,7 @@ def main() -> None:
     torch.set_num_threads(1)
     run, config = api.load(asked.run), read_measurement(asked.operator)
     for method in asked.method or ["ddrm", "pigdm", "exact", "tempering"]:
-        entry = f"{asked.run.name}, {asked.operator.stem}: {method}"
+        entry = f"{asked.run.name}, {asked.operator.stem}: {method}" + (f", seed {asked.seed}" if asked.seed else "")
         if asked.missing and entry in read("posterior_network"):
             continue
         found = api.calibrate(
@@ -59,6 +60,7 @@ def main() -> None:
             source=asked.data,
             items=asked.items,
             samples=asked.samples,
+            seed=asked.seed,
             evaluations=asked.evaluations or named_method(method).evaluations,
         )
         told = calibration_values(found)
