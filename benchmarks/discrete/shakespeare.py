@@ -4,7 +4,7 @@ The file's last tenth is held out. Two hours on one core by default; interrupted
 2.95 (Kneser–Ney 3-gram); aim 2.49 (4-gram). Beside it: the bound by blocks decoded left to right, samples, a masked
 line filled in.
 
-    nice -n 10 .venv/bin/python benchmarks/discrete/shakespeare.py FILE [--minutes 120] [--out runs/shakespeare]
+    nice -n 10 .venv/bin/python benchmarks/discrete/shakespeare.py FILE [--minutes 120] [--precision bf16] [--out RUN]
     nice -n 10 .venv/bin/python benchmarks/discrete/shakespeare.py FILE --ngrams
 """
 
@@ -70,6 +70,7 @@ def main() -> int:
     parser.add_argument("--width", type=int, default=192)
     parser.add_argument("--depth", type=int, default=4)
     parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="bf16 where the processor has AMX")
     parser.add_argument("--out", type=Path, default=Path("runs/shakespeare"))
     parser.add_argument("--ngrams", action="store_true", help="the n-gram models alone")
     parser.add_argument("--number", type=int, default=None, help="held-out pieces that are scored [all]")
@@ -89,6 +90,7 @@ def main() -> int:
         f"model.depth={args.depth}",
         f"training.batch_size={args.batch}",
         "training.learning_rate=0.001",
+        f"training.precision={args.precision}",
         entries={"model": {"family": "discrete"}, "data": {"source": str(args.file)}},
     )
     length = {"steps": args.steps} if args.steps else {"minutes": args.minutes}

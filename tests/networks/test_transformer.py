@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from pushforward.errors import UserError
+from pushforward.networks.attention import attention
 from pushforward.networks.integers import PictureLogits, RowLogits, logistic_logits
 from pushforward.networks.transformer import Rotary, Transformer
 
@@ -69,3 +70,13 @@ def test_logistic_cells_sum_to_one():
     ]
     assert torch.allclose(logits.exp().cumsum(-1)[:, :-1], torch.sigmoid(edges), atol=1e-9)
     assert PictureLogits(1, 257, 256, 8)(torch.full((1, 1, 4, 4), 256), torch.zeros(1)).isfinite().all()
+
+
+def test_under_mixed_precision_of_a_cpu_attention_is_taken_in_float32():
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(2, 3, 5, 8).bfloat16() for _ in range(3))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = attention(q, k, v)
+    assert found.dtype is torch.float32
+    exact = (q.double() @ k.double().mT / 8**0.5).softmax(-1) @ v.double()
+    assert (found - exact).abs().max() < 1e-6

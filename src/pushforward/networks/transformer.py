@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pushforward.errors import UserError
+from pushforward.networks.attention import attention
 from pushforward.networks.checks import check_label, require_positive
 from pushforward.networks.embedding import Conditioning
 from pushforward.networks.layers import dropout_layer, scaled
@@ -56,7 +57,7 @@ class _Block(nn.Module):
     def _attend(self, h: Tensor) -> Tensor:
         b, length, width = h.shape
         q, k, v = self.project(h).reshape(b, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        mixed = functional.scaled_dot_product_attention(self.rotary(q), self.rotary(k), v)
+        mixed = attention(self.rotary(q), self.rotary(k), v)
         return self.mix(mixed.transpose(1, 2).reshape(b, length, width))
 
 
