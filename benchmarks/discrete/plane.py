@@ -18,9 +18,12 @@ import torch
 from common import Items, kept, trained, verdict
 
 from pushforward.config.families.discrete import process
+from pushforward.denoisers.table_oracle import TableDenoiser
 from pushforward.models.discrete import Discrete, JumpSampling
 from pushforward.networks.integers import RowLogits
 from pushforward.numerics.random import Draws
+from pushforward.objectives.jump import jump_bound
+from pushforward.objectives.masked import masked_bound
 from pushforward.paths.jump import JumpPath
 
 LEVELS = 32
@@ -43,6 +46,11 @@ def cells(x):
     return ((x.clamp(-0.9999, 0.9999) + 1) / 2 * LEVELS).floor().long()
 
 
+def whole_bound(denoiser, x0, draws, repeats):
+    """All three terms: (B,)."""
+    return jump_bound(denoiser, x0, draws, repeats).total
+
+
 def run(name, rates, steps, out):
     table = torch.zeros(LEVELS, LEVELS, dtype=torch.float64)
     for part in range(10):
@@ -58,9 +66,13 @@ def run(name, rates, steps, out):
 
     train, held = cells(points(name, 50_000, 100)), cells(points(name, 4000, 101))
     model, seconds = trained(make, Items(train), Items(held[:1000]), out / f"{name}-{rates}", steps=steps, batch=256)
-    found = model.bound(held, None, Draws.of(0, range(len(held)), "held"), 32)
+    # beside the bound of who knows the table, whose mean is the entropy, on the same points, times and jumps
+    draws, exact = Draws.of(0, range(len(held)), "held"), TableDenoiser(table, model.path)
+    bound = masked_bound if rates == "absorbing" else whole_bound
+    with torch.no_grad():
+        gap, truth = (bound(d, held, draws, 32).double() for d in (model.denoiser(), exact))
+    gap, truth = ((b.mean(0) if b.ndim > 1 else b) for b in (gap - truth, truth))
     log_p = torch.log(table[held[:, 0], held[:, 1]].clamp(min=1e-9))
-    gap = -found.nats - -log_p  # against the truth on the same points: most of the noise of the points is gone
     n = 20_000
     samples = model.sample(Draws.of(1, range(n)), None, JumpSampling(None if rates == "absorbing" else 128))
     share = torch.bincount(samples[:, 0] * LEVELS + samples[:, 1], minlength=LEVELS**2).reshape(LEVELS, -1) / n
@@ -70,6 +82,8 @@ def run(name, rates, steps, out):
         "entropy": entropy,
         "gap": float(gap.mean()),
         "error": float(gap.std() / len(gap) ** 0.5),
+        "truth": float((truth + log_p).mean()),
+        "truth error": float((truth + log_p).std() / len(gap) ** 0.5),
         "variation": 0.5 * float((share - table).abs().sum()),
         "floor": 0.5 * float((floor - table).abs().sum()),
         "seconds": seconds,

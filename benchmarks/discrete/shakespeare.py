@@ -70,7 +70,9 @@ def main() -> int:
     parser.add_argument("--width", type=int, default=192)
     parser.add_argument("--depth", type=int, default=4)
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="bf16 where the processor has AMX")
+    parser.add_argument(
+        "--precision", choices=("fp32", "bf16"), default="fp32", help="bf16 where the processor has AMX"
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/shakespeare"))
     parser.add_argument("--ngrams", action="store_true", help="the n-gram models alone")
     parser.add_argument("--number", type=int, default=None, help="held-out pieces that are scored [all]")

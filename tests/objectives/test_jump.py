@@ -21,7 +21,6 @@ from pushforward.objectives.masked import Blocks, hide, masked_bound, masked_los
 from pushforward.paths.amounts import Constant, Geometric, LogLinear
 from pushforward.paths.generators import Absorbing, BirthDeath, UniformJumps, gaussian_jumps
 from pushforward.paths.jump import JumpPath
-from pushforward.paths.times import Stratified, UniformTimes
 
 LAW = torch.tensor([0.5, 0.2, 0.25, 0.05], dtype=torch.float64)
 ENTROPY = 1.16482  # published with the exercise
@@ -154,14 +153,19 @@ def test_the_masked_gap_is_the_general_one():
         assert torch.allclose(rate_gap(estimate, x0), masked_gap(estimate, x0), atol=1e-9)
 
 
-def test_the_mean_loss_at_even_times_is_the_entropy():
-    denoiser = IndependentDenoiser(LAW.expand(3, 4), JumpPath(Absorbing(4), LogLinear(1e-3)))
+@pytest.mark.parametrize("generator, amount", [(Absorbing(4), LogLinear(1e-3)), (UniformJumps(4), Constant(8.0))])
+def test_the_mean_loss_is_the_bounds_integral(generator, amount):
+    path = JumpPath(generator, amount)
+    denoiser = IndependentDenoiser(LAW.expand(3, 4), path)
     n = 4000
     draws = Draws.of(0, range(n), "loss")
     x0 = torch.multinomial(LAW, 3 * n, replacement=True, generator=torch.Generator().manual_seed(0)).reshape(n, 3)
-    for times in (Stratified(UniformTimes()), UniformTimes()):
-        loss = jump_loss(denoiser, x0, draws, times)
-        assert abs(float(loss.mean()) - 3 * ENTROPY) < 4 * float(loss.std()) / n**0.5
+    loss = jump_loss(denoiser, x0, draws)
+    rest = 0.0
+    if isinstance(generator, UniformJumps):
+        first = path.level(path.t_min)
+        rest = float((prior_gap(path, x0) + auxiliary(denoiser(path.corrupt(x0, first, draws), first.t), x0)).mean())
+    assert abs(float(loss.mean()) + rest - 3 * ENTROPY) < 4 * float(loss.std()) / n**0.5
 
 
 def test_the_prior_gap_is_a_divergence():

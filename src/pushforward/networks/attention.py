@@ -20,7 +20,7 @@ def heads_of(channels: int) -> int:
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    """softmax(q kᵀ/√d) v over (…, N, d), in float32 under mixed precision of a CPU: its bfloat16 gradient is 5 × slower."""
+    """softmax(q kᵀ/√d) v over (…, N, d), in float32 under a CPU's mixed precision: its bfloat16 gradient is slow."""
     if q.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
         with torch.autocast("cpu", enabled=False):
             return functional.scaled_dot_product_attention(q.float(), k.float(), v.float(), attn_mask=mask)

@@ -21,7 +21,7 @@ from pushforward.numerics.random import Draws
 from pushforward.paths.gaussian import Level
 from pushforward.paths.generators import Absorbing
 from pushforward.paths.jump import JumpPath
-from pushforward.paths.times import Stratified, TimeLaw, UniformTimes
+from pushforward.paths.times import Stratified, TimeLaw, Times, UniformTimes
 
 _TINY = 1e-300
 EVEN_TIMES: TimeLaw = Stratified(UniformTimes())
@@ -64,18 +64,29 @@ def auxiliary(estimate: CategoricalEstimate, x0: Tensor) -> Tensor:
     return -sum_per_sample(log_p)
 
 
-def jump_loss(
-    denoiser: JumpDenoiser, x0: Tensor, draws: Draws, times: TimeLaw = EVEN_TIMES, weight: float = 0.0
-) -> Tensor:
-    """One draw of the bound's integral, (t_max − t_min) × the integrand at a random time, + weight × `auxiliary`: (B,).
+def even_times(path: JumpPath, u: Tensor) -> Times:
+    """Times that u in [0, 1] spreads evenly in √t, with dt/du: float64 (B,) -> (B,).
 
-    It differs from the bound by terms that estimates do not change.
+    Rates grow like 1/t where few sites are still wrong: in t itself the variance of ∫ … dt would have no bound.
     """
-    path = denoiser.path
-    level = path.level(times(cast(Any, path), draws.at("time")).t.to(x0.device))
+    first, span = path.t_min**0.5, path.t_max**0.5 - path.t_min**0.5
+    root = first + span * u
+    return Times((root**2).clamp(path.t_min, path.t_max), 2 * span * root)
+
+
+def jump_loss(denoiser: JumpDenoiser, x0: Tensor, draws: Draws, weight: float = 0.0) -> Tensor:
+    """One draw of the bound's integral, over times of low discrepancy, + weight × `auxiliary`: (B,).
+
+    It differs from the bound by terms that estimates do not change. The rates of symbols that are hidden have no peak
+    at the data: their times are spread evenly.
+    """
+    path, masked = denoiser.path, isinstance(denoiser.path.generator, Absorbing)
+    t = EVEN_TIMES(cast(Any, path), draws.at("time")).t.to(x0.device)
+    length = path.t_max - path.t_min
+    t, step = (t, length) if masked else even_times(path, (t - path.t_min) / length)[:2]
+    level = path.level(t)
     estimate = denoiser.estimate(path.corrupt(x0, level, draws.at("jump")), level)
-    gap = masked_gap if isinstance(path.generator, Absorbing) else rate_gap
-    loss = (path.t_max - path.t_min) * gap(estimate, x0)
+    loss = step * (masked_gap if masked else rate_gap)(estimate, x0)
     return loss + weight * auxiliary(estimate, x0) if weight else loss
 
 
@@ -93,19 +104,16 @@ class BoundTerms(NamedTuple):
 
 
 def jump_bound(denoiser: JumpDenoiser, x0: Tensor, draws: Draws, repeats: int = 16) -> BoundTerms:
-    """The bound's terms for items x0: int64 (B, …), the integral by `repeats` times per item, evenly spread in √t.
+    """The bound's terms for items x0: int64 (B, …), the integral by `repeats` times per item, `even_times`.
 
-    Rates grow like 1/t where few sites are still wrong: in t itself the variance would have no bound. p_ref is the law
-    that the chain tends to, where samplers start.
+    p_ref is the law that the chain tends to, where samplers start.
     """
     path, parts = denoiser.path, []
-    span = path.t_max**0.5 - path.t_min**0.5
     for i in range(repeats):
-        u = (draws.at("first").uniform((), torch.float64) + i) / repeats
-        root = path.t_min**0.5 + span * u
-        level = path.level(root**2)
+        t, step, _ = even_times(path, (draws.at("first").uniform((), torch.float64) + i) / repeats)
+        level = path.level(t)
         estimate = denoiser.estimate(path.corrupt(x0, level, draws.at("jump", i)), level)
-        parts.append(2 * span * root * rate_gap(estimate, x0))
+        parts.append(cast(Tensor, step) * rate_gap(estimate, x0))
     first = path.level(path.t_min)
     end = denoiser.estimate(path.corrupt(x0, first, draws.at("data")), first)
     return BoundTerms(prior_gap(path, x0), torch.stack(parts).mean(0), auxiliary(end, x0))
