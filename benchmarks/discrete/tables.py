@@ -3,7 +3,9 @@
 Tables: scikit-learn's wine and breast cancer, one of their numbers cut into categories and their class as another, and
 CSV files of the user's (for instance one of UCI's with categories). Columns, types and categories must come back.
 
-    nice -n 10 .venv/bin/python benchmarks/discrete/tables.py [CSV …] [--minutes 10]
+    nice -n 10 .venv/bin/python benchmarks/discrete/tables.py [CSV …] [--minutes 10] [--uci UCI]
+
+With --uci (a folder that holds `energy/data/data.txt`) the energy table too, its two codes written as categories.
 """
 
 from __future__ import annotations
@@ -38,6 +40,28 @@ def builtin(name, out):
             writer.writerow([*names[1:], f"{names[0]}_class", "target"])
             for row, size, target in zip(found["data"], sizes, found["target"], strict=True):
                 writer.writerow([*(f"{value:.4g}" for value in row[1:]), size, found["target_names"][target]])
+    return path
+
+
+ENERGY = (
+    "compactness", "surface", "walls", "roof", "height", "orientation", "glazing", "glazed_side", "heating_load",
+)  # fmt: skip
+SIDES = ("none", "all", "north", "east", "south", "west")
+
+
+def energy(folder, out):
+    """UCI's energy efficiency (Tsanas and Xifara 2012): 768 buildings, seven numbers and two categories."""
+    path = out / "energy.csv"
+    if not path.exists():
+        out.mkdir(parents=True, exist_ok=True)
+        values = np.loadtxt(folder / "energy" / "data" / "data.txt")
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(ENERGY)
+            for row in values:
+                told = [f"{value:.4g}" for value in row]
+                told[5], told[7] = SIDES[int(row[5])], SIDES[int(row[7])]
+                writer.writerow(told)
     return path
 
 
@@ -90,11 +114,15 @@ def main() -> int:
     parser.add_argument("files", nargs="*", type=Path)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--out", type=Path, default=Path("runs/discrete-tables"))
+    parser.add_argument("--uci", type=Path)
     parser.add_argument("--builtin", nargs="*", default=["wine", "breast_cancer"])
     args = parser.parse_args()
     torch.set_num_threads(1)
     good = True
-    for path in [*(builtin(name, args.out) for name in args.builtin), *args.files]:
+    written = [builtin(name, args.out) for name in args.builtin]
+    if args.uci:
+        written.append(energy(args.uci, args.out))
+    for path in [*written, *args.files]:
         one = kept(args.out / "results.json", path.stem, lambda p=path: run(p, args))
         for name, rows in one["scores"].items():
             print(
