@@ -1,7 +1,6 @@
 """Texts: what goes in comes back, held-out parts share nothing with the others, and each mistake has its sentence."""
 
 import sys
-import types
 
 import numpy as np
 import pytest
@@ -64,35 +63,30 @@ def test_lines_end(tmp_path):
         save_samples(texts, None, data.format, tmp_path / "out.csv")
 
 
-def test_tokens_of_a_tokenizer(tmp_path, monkeypatch):
-    class Fake:
-        """Words as tokens, in the interface of the package tokenizers."""
+def bytes_in_pairs(text):
+    """A tokenizer of Hugging Face that learned some pairs of bytes of a text."""
+    tokenizers = pytest.importorskip("tokenizers")
+    made = tokenizers.Tokenizer(tokenizers.models.BPE())
+    made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = tokenizers.decoders.ByteLevel()
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    trainer = tokenizers.trainers.BpeTrainer(vocab_size=270, initial_alphabet=alphabet, show_progress=False)
+    made.train_from_iterator([text], trainer)
+    return made
 
-        words = ("the ", "cat ", "sat ", "mat ")
 
-        def to_str(self):
-            return "words"
-
-        @staticmethod
-        def from_str(text):
-            if text != "words":
-                raise Exception("no such tokenizer")
-            return Fake()
-
-        def encode(self, text, add_special_tokens):
-            return types.SimpleNamespace(ids=[10 * self.words.index(word + " ") for word in text.split()])
-
-        def decode(self, ids, skip_special_tokens):
-            return "".join(self.words[i // 10] for i in ids)
-
-    monkeypatch.setitem(sys.modules, "tokenizers", types.SimpleNamespace(Tokenizer=Fake))
-    text = "the cat sat the mat sat " * 40
-    data = load(written(tmp_path, text), tokens=Fake(), length=6)
-    assert data.format.coding.unit is Unit.TOKEN and data.format.coding.alphabet == (0, 10, 20, 30)
-    assert data.format.decode(data.test.all().values)[0] == "the cat sat the mat sat "
+def test_tokens_of_a_tokenizer(tmp_path):
+    text = "the cat sat on the mät. " * 40
+    made = bytes_in_pairs(text)
+    data = load(written(tmp_path, text), tokens=made, length=6)
+    coding = data.format.coding
+    assert coding.unit is Unit.TOKEN and set(coding.alphabet) <= set(made.encode(text).ids)
+    assert data.format.decode(data.train.all().values)[0] == made.decode(made.encode(text).ids[:6])
+    assert Tokens.from_dict(coding.to_dict()) == coding
     assert data.origin is None
-    (tmp_path / "tokenizer.json").write_text("words")
-    assert load(written(tmp_path, text), tokens=str(tmp_path / "tokenizer.json"), length=6).origin is not None
+    made.save(str(tmp_path / "tokenizer.json"))
+    again = load(written(tmp_path, text), tokens=str(tmp_path / "tokenizer.json"), length=6)
+    assert again.origin is not None and again.format.coding.alphabet == coding.alphabet
     (tmp_path / "bad.json").write_text("else")
     with pytest.raises(UserError, match="no tokenizer of Hugging Face"):
         load(written(tmp_path, text), tokens=str(tmp_path / "bad.json"), length=6)
@@ -103,7 +97,7 @@ def test_tokens_of_a_tokenizer(tmp_path, monkeypatch):
 def test_without_the_package_tokens_are_refused(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     (tmp_path / "tokenizer.json").write_text("{}")
-    with pytest.raises(UserError, match="pip install tokenizers"):
+    with pytest.raises(UserError, match="pip install .pushforward.tokens"):
         load(written(tmp_path), tokens=str(tmp_path / "tokenizer.json"))
 
 
