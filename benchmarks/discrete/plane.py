@@ -65,7 +65,9 @@ def run(name, rates, steps, out):
         return Discrete(network, JumpPath(generator, amount), (2,), timeless=rates == "absorbing")
 
     train, held = cells(points(name, 50_000, 100)), cells(points(name, 4000, 101))
-    model, seconds = trained(make, Items(train), Items(held[:1000]), out / f"{name}-{rates}-{steps}", steps=steps, batch=256)
+    model, seconds = trained(
+        make, Items(train), Items(held[:1000]), out / f"{name}-{rates}-{steps}", steps=steps, batch=256
+    )
     # beside the bound of who knows the table, whose mean is the entropy, on the same points, times and jumps
     draws, exact = Draws.of(0, range(len(held)), "held"), TableDenoiser(table, model.path)
     bound = masked_bound if rates == "absorbing" else whole_bound

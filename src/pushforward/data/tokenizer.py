@@ -47,7 +47,9 @@ def _read(text: str) -> Tokenizer:
     try:
         import tokenizers
     except ImportError:
-        raise UserError("tokens need the package tokenizers, which is not installed: pip install 'pushforward[tokens]'") from None
+        raise UserError(
+            "tokens need the package tokenizers, which is not installed: pip install 'pushforward[tokens]'"
+        ) from None
     try:
         return Tokenizer(tokenizers.Tokenizer.from_str(text))
     except Exception as error:  # the package raises plain Exception

@@ -21,7 +21,7 @@ from pushforward.numerics.random import Draws
 from pushforward.paths.gaussian import Level
 from pushforward.paths.generators import Absorbing
 from pushforward.paths.jump import JumpPath
-from pushforward.paths.times import Stratified, TimeLaw, Times, UniformTimes
+from pushforward.paths.times import Stratified, TimeLaw, UniformTimes
 
 _TINY = 1e-300
 EVEN_TIMES: TimeLaw = Stratified(UniformTimes())
@@ -64,18 +64,18 @@ def auxiliary(estimate: CategoricalEstimate, x0: Tensor) -> Tensor:
     return -sum_per_sample(log_p)
 
 
-def even_times(path: JumpPath, u: Tensor) -> Times:
+def even_times(path: JumpPath, u: Tensor) -> tuple[Tensor, Tensor]:
     """Times that u in [0, 1] spreads evenly in √t, with dt/du: float64 (B,) -> (B,).
 
     Rates grow like 1/t where few sites are still wrong: in t itself the variance of ∫ … dt would have no bound.
     """
     first, span = path.t_min**0.5, path.t_max**0.5 - path.t_min**0.5
     root = first + span * u
-    return Times((root**2).clamp(path.t_min, path.t_max), 2 * span * root)
+    return (root**2).clamp(path.t_min, path.t_max), 2 * span * root
 
 
 def jump_loss(denoiser: JumpDenoiser, x0: Tensor, draws: Draws, weight: float = 0.0) -> Tensor:
-    """One draw of the bound's integral, over times of low discrepancy, + weight × `auxiliary`: (B,).
+    """One draw of the bound's integral, over times of low discrepancy, + weight × the mean `auxiliary`: (B,).
 
     It differs from the bound by terms that estimates do not change. The rates of symbols that are hidden have no peak
     at the data: their times are spread evenly.
@@ -83,11 +83,11 @@ def jump_loss(denoiser: JumpDenoiser, x0: Tensor, draws: Draws, weight: float = 
     path, masked = denoiser.path, isinstance(denoiser.path.generator, Absorbing)
     t = EVEN_TIMES(cast(Any, path), draws.at("time")).t.to(x0.device)
     length = path.t_max - path.t_min
-    t, step = (t, length) if masked else even_times(path, (t - path.t_min) / length)[:2]
+    t, step = (t, length) if masked else even_times(path, (t - path.t_min) / length)
     level = path.level(t)
     estimate = denoiser.estimate(path.corrupt(x0, level, draws.at("jump")), level)
-    loss = step * (masked_gap if masked else rate_gap)(estimate, x0)
-    return loss + weight * auxiliary(estimate, x0) if weight else loss
+    gap = (masked_gap if masked else rate_gap)(estimate, x0)
+    return step * (gap + weight / length * auxiliary(estimate, x0) if weight else gap)
 
 
 class BoundTerms(NamedTuple):
@@ -110,10 +110,10 @@ def jump_bound(denoiser: JumpDenoiser, x0: Tensor, draws: Draws, repeats: int = 
     """
     path, parts = denoiser.path, []
     for i in range(repeats):
-        t, step, _ = even_times(path, (draws.at("first").uniform((), torch.float64) + i) / repeats)
+        t, step = even_times(path, (draws.at("first").uniform((), torch.float64) + i) / repeats)
         level = path.level(t)
         estimate = denoiser.estimate(path.corrupt(x0, level, draws.at("jump", i)), level)
-        parts.append(cast(Tensor, step) * rate_gap(estimate, x0))
+        parts.append(step * rate_gap(estimate, x0))
     first = path.level(path.t_min)
     end = denoiser.estimate(path.corrupt(x0, first, draws.at("data")), first)
     return BoundTerms(prior_gap(path, x0), torch.stack(parts).mean(0), auxiliary(end, x0))
