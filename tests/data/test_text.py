@@ -97,7 +97,7 @@ def test_tokens_of_a_tokenizer(tmp_path):
 def test_without_the_package_tokens_are_refused(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     (tmp_path / "tokenizer.json").write_text("{}")
-    with pytest.raises(UserError, match="pip install .pushforward.tokens"):
+    with pytest.raises(UserError, match=r"pip install .pushforward\[tokens\]"):
         load(written(tmp_path), tokens=str(tmp_path / "tokenizer.json"))
 
 
