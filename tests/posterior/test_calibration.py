@@ -108,6 +108,50 @@ def test_a_conformal_scale_covers_on_items_it_has_not_seen(how):
         ConformalScale.fit(world(8).answer, world(8).truth)
 
 
+def test_a_conformal_scale_that_no_draws_can_give_is_refused():
+    right = world(40)
+    alike = right.answer.samples.clone()
+    alike[:, :, 0] = 0.0
+    with pytest.raises(UserError, match="17% of all values are alike"):
+        ConformalScale.fit(Posterior(alike, 1.0), right.truth)
+    assert ConformalScale.fit(Posterior(alike, 1.0), right.truth, 0.7).scale > 0
+    with pytest.raises(UserError, match="100% of all values"):
+        ConformalScale.fit(Posterior(torch.zeros_like(alike), 1.0), right.truth)
+    with pytest.raises(UserError, match="not finite"):
+        ConformalScale.fit(right.answer, torch.full_like(right.truth, torch.nan))
+    with pytest.raises(UserError, match="shape"):
+        ConformalScale.fit(right.answer, right.truth[:, :2])
+
+
+def test_with_the_fewest_items_the_scale_is_the_largest_that_was_needed():
+    nine = world(9)
+    fitted = ConformalScale.fit(nine.answer, nine.truth)
+    needed = (nine.truth - nine.answer.mean).abs() / nine.answer.deviation
+    assert fitted.scale == pytest.approx(float(needed.max()))
+
+
+def test_ties_with_the_truth_are_broken_evenly():
+    """One number of which nothing is left open, as under a clipped measurement: every rank is as good as any."""
+    same = torch.ones(39, 200, 1, dtype=F64)
+    ranks = ranks_of(Posterior(same, 1.0), same[0])
+    assert ranks.passes() and int(ranks.values.min()) == 0 and int(ranks.values.max()) == 39
+
+
+def test_ranks_of_complex_items_see_their_imaginary_part():
+    z = Draws.of(20, range(40)).normal((200, 4, 2), F64)
+    wrong = torch.view_as_complex(z * torch.tensor([1.0, 0.3], dtype=F64))
+    found = ranks_of(Posterior(wrong[1:], 1.0), torch.view_as_complex(z[0])).p_values()
+    assert found["sum"] > 0.01 > 1e-6 > found["projection 2"]
+
+
+def test_coverage_of_weighted_draws_asks_what_they_are_worth():
+    weighted = replace(RIGHT.answer, log_weights=torch.where(torch.arange(39) < 12, 0.0, -1e3)[:, None].expand(39, 200))
+    assert coverage(weighted, RIGHT.truth).levels == (0.5, 0.6, 0.7, 0.8)
+    few = Posterior(RIGHT.answer.samples[:12], 1.0)
+    same = coverage(few, RIGHT.truth).at(0.8)
+    assert coverage(weighted, RIGHT.truth).at(0.8) == pytest.approx(same, abs=0.02)
+
+
 def test_label_free_checks_pass_right_draws_and_tell_wrong_ones():
     assert label_free(RIGHT.answer).passes()
     for wrong in (world(blind=True), WIDE, NARROW):
@@ -157,6 +201,14 @@ def test_the_stein_discrepancy_tells_draws_that_are_wrong_without_a_truth():
     for wrong in (world(40, 60, widen=1.6), world(40, 60, widen=0.5), world(40, 60, shift=0.6)):
         told = stein_test(wrong.answer, DENOISER, Draws.of(6, range(40)))
         assert stats.combine_pvalues(told.p_value.numpy()).pvalue < 1e-4
+
+
+def test_the_stein_test_says_what_it_needs():
+    small = replace(RIGHT.answer, likelihood=replace(RIGHT.answer.likelihood, sigma=1e-4))
+    with pytest.raises(UserError, match="too small for it"):
+        stein_test(small, DENOISER, Draws.of(6, range(200)))
+    with pytest.raises(UserError, match="give the answer its likelihood"):
+        stein_test(replace(RIGHT.answer, likelihood=None), DENOISER, Draws.of(6, range(200)))
 
 
 def test_the_comparison_with_exact_draws():

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pushforward.errors import UserError
+from pushforward.errors import NumericalError, UserError
 from pushforward.inverse.likelihoods.gaussian import Gaussian
 from pushforward.inverse.likelihoods.likelihood import Likelihood
 from pushforward.posterior.diagnostics import MIXED, effective_size, split_rhat, weight_size
@@ -49,7 +49,7 @@ class Posterior:
     samples (S, B, …); `log_weights` (S, B) where draws do not count alike, normalised over S; `evaluations` of the
     network per draw; `sigma` (S, B) where the noise level was drawn too. `trace` (sweeps, S, B, Q) are the numbers that
     were watched of each chain, `accepted` (S, B) the acceptance of tested moves, `log_evidence` (B,) log p(y) where the
-    method knows it.
+    method knows it. Raises UserError for other shapes, NumericalError for draws or weights that are not finite.
     """
 
     samples: Tensor
@@ -64,6 +64,27 @@ class Posterior:
     def __post_init__(self) -> None:
         if self.samples.ndim < 3 or len(self.samples) < 1:
             raise UserError(f"a posterior holds samples (S, B, …); got the shape {tuple(self.samples.shape)}")
+        lost = ~torch.isfinite(self.samples)
+        if bool(lost.any()):
+            items = lost.transpose(0, 1).flatten(1).any(1)
+            raise NumericalError(
+                f"draws of {int(items.sum())} of {len(items)} items are not finite: the model, or the method with so "
+                "many evaluations, has diverged"
+            )
+        if self.log_weights is not None:
+            self._check_weights(self.log_weights)
+
+    def _check_weights(self, log_weights: Tensor) -> None:
+        if log_weights.shape != self.samples.shape[:2]:
+            raise UserError(
+                f"weights are one per draw, {tuple(self.samples.shape[:2])}; got the shape {tuple(log_weights.shape)}"
+            )
+        best = log_weights.amax(0)  # −∞ is a draw that is impossible; nan is kept by the maximum
+        if not bool(torch.isfinite(best).all()):
+            raise NumericalError(
+                f"the weights of {int((~torch.isfinite(best)).sum())} of {len(best)} items are not finite: none of "
+                "their draws explains the measurement"
+            )
 
     @property
     def size(self) -> int:
@@ -77,13 +98,28 @@ class Posterior:
 
     @property
     def deviation(self) -> Tensor:
-        """The standard deviation of each value, what the model is unsure of: (B, …). Raises UserError for one draw."""
+        """The standard deviation of each value, what the model is unsure of: (B, …).
+
+        Raises UserError for one draw, or weights that are worth no more.
+        """
         if self.size < 2:
             raise UserError("one draw says nothing of the uncertainty: ask for at least two samples")
+        if self.log_weights is not None and float(weight_size(self.log_weights).min()) < 1 + 1e-6:
+            raise UserError(
+                "the weights of an item are worth one draw, which says nothing of the uncertainty: ask for more "
+                "samples, or for a method whose draws count alike"
+            )
         weights = self._weights(self.samples)
         spread = (weights * (self.samples - self.mean).abs().square()).sum(0)
         lost = 1 - weights.square().sum(0)  # what weighted draws miss of the variance: 1 − 1/S for equal ones
         return (spread / lost).sqrt()
+
+    @property
+    def worth(self) -> int:
+        """How many draws that count alike there are of each item, at least: S, or what the weights are worth."""
+        if self.log_weights is None:
+            return self.size
+        return int(float(weight_size(self.log_weights).min()) + 1e-6)
 
     @property
     def effective(self) -> Tensor:
@@ -121,19 +157,20 @@ class Posterior:
     def quantile(self, q: float) -> Tensor:
         """The q-quantile of each value, so that the truth lies below it in a share q of all cases: (B, …).
 
-        The rank is (S + 1) q: with few draws the usual (S − 1) q + 1 is too narrow. Raises UserError where S is too
-        small for q.
+        The rank is (S + 1) q: with few draws the usual (S − 1) q + 1 is too narrow. Raises UserError where S, or what
+        weights are worth, is too small for q, and for complex draws.
         """
+        if self.samples.is_complex():
+            raise UserError("a quantile is of real numbers: ask for those of the draws' real and imaginary parts")
         if not 0 < q < 1:
             raise UserError(f"a quantile lies between 0 and 1; got {q}")
         tail = min(q, 1 - q)
         needed = math.ceil(1 / tail - 1 - 1e-9)
-        have = self.size if self.log_weights is None else int(weight_size(self.log_weights).min())
-        if have < needed:
+        if self.worth < needed:
             worth = "" if self.log_weights is None else " (what the weighted ones are worth)"
             raise UserError(
-                f"the {q:g}-quantile needs at least {needed} draws, and there are {have}{worth}: draw more samples, or "
-                "ask for a quantile nearer to the middle"
+                f"the {q:g}-quantile needs at least {needed} draws, and there are {self.worth}{worth}: draw more "
+                "samples, or ask for a quantile nearer to the middle"
             )
         if self.log_weights is None:
             return order_quantile(self.samples, q)

@@ -77,6 +77,7 @@ def scaled(answer: Posterior, x: Tensor, level: float = 0.9) -> tuple[ConformalS
 
     The third number is the coverage of 1.645 deviations there. Raises UserError for fewer items than two fits take.
     """
+    answer = answer.resampled()
     half = torch.arange(0, len(x), 2), torch.arange(1, len(x), 2)
     first, second = (Posterior(answer.samples[:, rows], answer.evaluations) for rows in half)
     fitted, other = ConformalScale.fit(first, x[half[0]], level), x[half[1]]

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pushforward.errors import UserError
 from pushforward.inverse.likelihoods.gaussian import Gaussian
+from pushforward.numerics.broadcast import expand
 from pushforward.posterior.answer import Posterior
 
 
@@ -66,7 +67,8 @@ def size_of_residuals(gaussian: Gaussian, x: Tensor) -> Check:
 
 def whiteness(gaussian: Gaussian, x: Tensor) -> tuple[Check, ...]:
     """The correlation of residuals with their next neighbours along each axis of the measurement longer than one."""
-    residual = gaussian.residual(x) / _shaped(torch.as_tensor(gaussian.sigma), x, gaussian.y.ndim)
+    residual = gaussian.residual(x)
+    residual = residual / expand(torch.as_tensor(gaussian.sigma).to(residual.real), residual)
     parts = torch.view_as_real(residual) if residual.is_complex() else residual[..., None]
     there = gaussian.operator.measured(torch.ones_like(residual)).real[..., None].expand_as(parts)
     tests = []
@@ -82,7 +84,3 @@ def whiteness(gaussian: Gaussian, x: Tensor) -> tuple[Check, ...]:
         z = correlation * math.sqrt(pairs)
         tests.append(Check(f"correlation along axis {axis}", correlation, 0.0, float(2 * stats.norm.sf(abs(z)))))
     return tuple(tests)
-
-
-def _shaped(sigma: Tensor, x: Tensor, ndim: int) -> Tensor:
-    return sigma.to(x.real.dtype).reshape(-1, *[1] * (ndim - 1)) if sigma.ndim else sigma.to(x.real.dtype)

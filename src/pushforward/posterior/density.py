@@ -60,7 +60,7 @@ class DensityChains:
         target = target_of(density)
         point = checked(target(start), "where its chain starts")
         kernel, point = fit_step(target, self.kernel, point, self.fit, draws.at("fit"))
-        watch, accepted = Watched.of(decode(point.x).detach()), torch.zeros(len(start), dtype=torch.float64)
+        watch, accepted = Watched.of(decode(point.x).detach()), torch.zeros_like(point.value, dtype=torch.float64)
         for moved in run_chain(target, kernel, point, self.moves, draws.at("chain")):
             x = decode(moved.point.x).detach()
             watch.look(x, likelihood, None)

@@ -17,7 +17,8 @@ def split_rhat(trace: Tensor) -> Tensor:
     """√(variance of all / variance within) over halves of chains (n, C, …) -> (…): near 1 where they agree.
 
     With one number per chain kept at the end, what matters is that chains agree with one another and each of them with
-    its own past; both show here. Raises UserError for fewer than four states, or one chain.
+    its own past; both show here. It is ∞ where chains stand still apart from one another. Raises UserError for fewer
+    than four states, or one chain.
     """
     n, chains = trace.shape[:2]
     if n < 4 or chains < 2:
@@ -27,7 +28,8 @@ def split_rhat(trace: Tensor) -> Tensor:
     within = parts.var(0).mean(0)
     between = parts.mean(0).var(0)
     total = (half - 1) / half * within + between
-    return torch.where(within > 0, total / torch.where(within > 0, within, 1), 1.0).sqrt()
+    still = torch.where(between > 0, math.inf, 1.0).to(total)
+    return torch.where(within > 0, total / torch.where(within > 0, within, 1), still).sqrt()
 
 
 def effective_size(trace: Tensor) -> Tensor:

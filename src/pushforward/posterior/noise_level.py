@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from scipy.optimize import brentq
 from scipy.special import gammainc, gammaincinv, polygamma
@@ -61,7 +62,7 @@ class UnknownNoise:
         u = draws.at("noise level").uniform((), torch.float64).cpu().numpy()
         shapes, rate = shape.expand(len(x)).cpu().numpy(), scale.cpu().numpy()
         # The gamma variable is rate/σ²: σ above `least` is the variable below rate/least².
-        gamma = torch.from_numpy(gammaincinv(shapes, u * gammainc(shapes, rate / self.least**2)))
+        gamma = torch.from_numpy(_gamma_below(shapes, rate / self.least**2, u))
         return (scale / gamma.to(scale.device).clamp(min=1e-300)).sqrt().clamp(min=self.least)
 
     def sample(self, draws: Draws) -> Tensor:
@@ -69,8 +70,17 @@ class UnknownNoise:
         if not (self.shape > 0 and self.scale > 0):
             raise UserError("a noise law with shape 0 or scale 0 cannot be drawn from")
         u = draws.at("noise level").uniform((), torch.float64).cpu().numpy()
-        share = gammainc(self.shape, self.scale / self.least**2)
-        return torch.from_numpy((self.scale / gammaincinv(self.shape, u * share)) ** 0.5).to(draws.base.device)
+        shapes, most = np.full_like(u, self.shape), np.full_like(u, self.scale / self.least**2)
+        return torch.from_numpy((self.scale / _gamma_below(shapes, most, u)) ** 0.5).to(draws.base.device)
+
+
+def _gamma_below(shape: np.ndarray, most: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """The gamma variable of this shape, given that it is below `most`, at the share u of its law: all (B,)."""
+    share = u * gammainc(shape, most)
+    # So far out that the probability underflows, the density of its logarithm rises as e^{(shape − most) log g}.
+    thin = share < 1e-280
+    steep = np.where(thin & (shape > most), shape - most, 1)
+    return np.asarray(np.where(thin, most * u ** (1 / steep), gammaincinv(shape, share)))
 
 
 def with_noise(likelihood: Likelihood, sigma: Tensor | None = None) -> Gaussian:

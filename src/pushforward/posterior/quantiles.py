@@ -19,12 +19,17 @@ def order_quantile(samples: Tensor, q: float) -> Tensor:
 
 
 def weighted_quantile(samples: Tensor, log_weights: Tensor, q: float) -> Tensor:
-    """(S, B, …), (S, B) -> (B, …): where the weights of all smaller draws, half of the draw's own included, reach q."""
+    """(S, B, …), (S, B) -> (B, …): as `order_quantile` of the draws that the weights are worth, n = 1/Σw².
+
+    A draw stands at (n p + ½)/(n + 1), p the weights of all smaller draws and half of its own: at k/(S + 1) where all
+    count alike.
+    """
     ordered, index = samples.sort(0)
     weights = log_weights.double().softmax(0)
     weights = weights.reshape(*weights.shape, *(1,) * (samples.ndim - 2)).expand_as(samples)
     share = weights.gather(0, index)
-    reached = share.cumsum(0) - share / 2
+    worth = 1 / weights.square().sum(0)
+    reached = (worth * (share.cumsum(0) - share / 2) + 0.5) / (worth + 1)
     above = (reached < q).sum(0, keepdim=True).clamp(1, len(samples) - 1)
     low, high = (reached.gather(0, at) for at in (above - 1, above))
     part = ((q - low) / (high - low).clamp(min=1e-300)).clamp(0, 1).to(samples.dtype)

@@ -29,7 +29,7 @@ _LEAST = 20
 
 @dataclass(frozen=True, eq=False)
 class Ranks:
-    """Ranks among `draws` others, 0 to `draws`, one column per number watched: (N, Q) with `names` (Q)."""
+    """Ranks among `draws` others, 0 to `draws`, one column per number watched: (N, Q) with `names` (Q); on the CPU."""
 
     values: Tensor
     draws: int
@@ -75,25 +75,31 @@ def ranks_of(
 ) -> Ranks:
     """Ranks of the sum, the norm, random projections and log p(y | x) of truths (B, …).
 
-    Where the noise level was drawn and the true one, `sigma` (B,), is given, its ranks come last.
+    Where the noise level was drawn and the true one, `sigma` (B,), is given, its ranks come last. Among draws that it
+    ties with, as where a clipped measurement is the same for all, a truth has any place, by a counted number.
     """
     answer = answer.resampled()
     likelihood = likelihood or answer.likelihood
     own = watched(truth, likelihood, projections)
     others = [watched(draw, likelihood, projections) for draw in answer.samples]
-    below = [torch.stack([o[name] < own[name] for o in others]).sum(0) for name in own]
-    names = tuple(own)
+    pairs = {name: (torch.stack([o[name] for o in others]), own[name]) for name in own}
     if sigma is not None and answer.sigma is not None:
-        below, names = [*below, (answer.sigma < sigma).sum(0)], (*names, "noise level")
-    return Ranks(torch.stack(below, 1), answer.size, names)
+        pairs["noise level"] = (answer.sigma, sigma.to(answer.sigma))
+    below, equal = (
+        torch.stack([how(drawn, true).sum(0) for drawn, true in pairs.values()], 1).cpu()
+        for how in (torch.lt, torch.eq)
+    )
+    share = Draws.of(0, range(len(truth)), "ties").uniform((len(pairs),), torch.float64)
+    return Ranks(below + (share * (equal + 1)).long(), answer.size, tuple(pairs))
 
 
 def watched(x: Tensor, likelihood: Likelihood | None, projections: int) -> Mapping[str, Tensor]:
     """Names and numbers (B,) of items x (B, …)."""
-    directions = [noise_like(x[:1].double(), "projection", i) for i in range(projections)]
-    found = {"sum": sum_per_sample(x.real.double() if x.is_complex() else x.double()), "norm": squares(x).double()}
+    precise = x.to(torch.promote_types(x.dtype, torch.float64))
+    directions = [noise_like(precise[:1], "projection", i) for i in range(projections)]
+    found = {"sum": sum_per_sample(precise.real if x.is_complex() else precise), "norm": squares(precise)}
     for i, direction in enumerate(directions):
-        found[f"projection {i + 1}"] = dots(x.double(), direction.expand_as(x))
+        found[f"projection {i + 1}"] = dots(precise, direction.expand_as(x))
     # Without noise there is no density of y to be ranked by.
     if likelihood is not None and not (isinstance(likelihood, Gaussian) and likelihood.exact):
         found["log p(y | x)"] = likelihood.log_prob(x).double()

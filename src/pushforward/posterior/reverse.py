@@ -79,17 +79,22 @@ class Reverse:
             before, gap_before = mean, gap
         return mean
 
-    def _ratios(self, rho: Scalar) -> Tensor:
-        """(steps,) or (steps, B), float64, from ρ down."""
+    def require(self, rho: Scalar) -> None:
+        """Raises UserError for noise of a deviation, () or (B,), that the prior does not know."""
         start = torch.as_tensor(rho, dtype=torch.float64)
-        if start.ndim and bool((start == start[0]).all()):
-            start = start[0]
         if not bool(((start >= self.least * (1 - 1e-9)) & (start <= self.most * (1 + 1e-9))).all()):
             raise UserError(
                 f"this prior knows noise of deviation {self.least / 2:.3g} to {self.most:.3g}, and draws at "
                 f"{float(start.min()):.3g} were asked for: the measurement's noise is too small for it, or the "
                 "operator's units are not the prior's"
             )
+
+    def _ratios(self, rho: Scalar) -> Tensor:
+        """(steps,) or (steps, B), float64, from ρ down."""
+        self.require(rho)
+        start = torch.as_tensor(rho, dtype=torch.float64)
+        if start.ndim and bool((start == start[0]).all()):
+            start = start[0]
         end = torch.clamp(start, max=deviation(self.denoiser)) / _END
         end = torch.clamp(end, min=self.least / 2)
         share = torch.linspace(0, 1, self.steps, dtype=torch.float64, device=start.device).reshape(

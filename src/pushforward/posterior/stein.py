@@ -19,6 +19,7 @@ from pushforward.errors import UserError
 from pushforward.numerics.broadcast import expand
 from pushforward.numerics.random import Draws
 from pushforward.posterior.answer import Posterior
+from pushforward.posterior.reverse import Reverse
 from pushforward.posterior.splitting import Splitting
 
 _LEVEL = 0.7
@@ -45,10 +46,12 @@ def stein_test(answer: Posterior, denoiser: Denoiser, draws: Draws, at_once: int
     """For Gaussian noise on linear operators; one evaluation of the network per draw; `draws` has one key per item.
 
     Draws of an item are taken to be independent, as ends of chains are; those of a crowd are nearly so. Raises
-    UserError for other likelihoods, for σ = 0, and for fewer than eight draws.
+    UserError for other likelihoods, for σ = 0, for noise below what the prior knows, and for fewer than eight
+    draws.
     """
     answer = answer.resampled()
-    assert answer.likelihood is not None
+    if answer.likelihood is None:
+        raise UserError("the Stein test asks the measurement of each item: give the answer its likelihood")
     samples, items = answer.samples.shape[:2]
     if samples < 8:
         raise UserError(f"the Stein test compares at least eight draws of an item with one another; got {samples}")
@@ -58,6 +61,7 @@ def stein_test(answer: Posterior, denoiser: Denoiser, draws: Draws, at_once: int
     flat, found = answer.samples.flatten(0, 1), []
     for rows in torch.arange(len(index), device=device).split(at_once):
         split = Splitting(answer.likelihood.select(index[rows]), tuple(flat.shape[1:]), _LEVEL)
+        Reverse(denoiser).require(split.last)
         z = split.noisy(flat[rows], split.last, Draws(keys[rows], rows))
         score = posterior_score(split, denoiser.rows(index[rows]), z, split.last)
         found.append(torch.stack((z.flatten(1).double(), score.flatten(1).double())))

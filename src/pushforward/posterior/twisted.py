@@ -73,7 +73,7 @@ class Twisted:
         levels = self.grid(denoiser.path, evaluations)
         state, weights = x.flatten(0, 1), torch.zeros(samples, items, dtype=torch.float64, device=x.device)
         at = _Twist.of(denoiser, gaussian, state, levels[0], law)
-        weights, lowest = weights + at.value.unflatten(0, (samples, items)), torch.full((items,), float(samples))
+        weights, lowest = weights + at.value.unflatten(0, (samples, items)), weight_size(weights)
         for i, level in enumerate(levels[1:]):
             draw = draws.at("step", i)
             state, change = at.step(level, draw)
