@@ -9,7 +9,9 @@ import torch
 from torch import nn
 
 from pushforward.config import families
-from pushforward.config.family_schema import CustomNetworkConfig, DiffusionConfig, ModelConfig
+from pushforward.config.family_schema import ModelConfig
+from pushforward.config.family_schema.diffusion import DiffusionConfig
+from pushforward.config.family_schema.networks import CustomNetworkConfig
 from pushforward.config.schema import AUGMENTATIONS, Config, DataConfig, TrainingConfig
 from pushforward.data.augment import compose, horizontal_flip, shift
 from pushforward.data.dataset import Batch, Dataset, Split
@@ -35,9 +37,6 @@ def resolve(config: Config, data: Dataset) -> Config:
     if training.learning_rate is None:
         rate = families.learning_rate(model, data.shape)
         training = training.model_copy(update={"learning_rate": rate})
-    if training.learning_rate is None:
-        rate = families.learning_rate(model, data.shape)
-        training = training.model_copy(update={"learning_rate": rate})
     return config.model_copy(update={"model": model, "training": training})
 
 
@@ -57,19 +56,23 @@ def build_model(
     Its weights are drawn from the seed; torch's own random state stays as it was. `network` is the user's own; `items`
     are the training items, of which some families begin.
     """
-    classes = (form.num_classes or 0) if config.conditional else 0
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # of the CPU alone: that is the state which is put back
-        return families.build(config, form, classes, network, items)
+        return families.build(config, form, _classes(config, form), network, items)
 
 
 def hollow_model(config: ModelConfig, form: Format) -> Family:
     """The model without its numbers, on the device "meta": it takes no memory. Raises UserError if it never could."""
     try:
         with torch.device("meta"):
-            return families.build(config, form, (form.num_classes or 0) if config.conditional else 0, None, None)
+            return families.build(config, form, _classes(config, form), None, None)
     except (RuntimeError, OverflowError) as error:
         raise UserError(f"the model is too large for any machine ({str(error).splitlines()[0][:100]})") from None
+
+
+def _classes(config: ModelConfig, form: Format) -> int:
+    """How many the model is told, 0 for none."""
+    return (form.num_classes or 0) if config.conditional else 0
 
 
 def build_recipe(config: TrainingConfig, data: DataConfig) -> Recipe:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from pushforward.config.build import hollow_model, parameters_of, resolve
-from pushforward.config.family_schema import DiffusionConfig, LatentConfig, ModelConfig
+from pushforward.config.family_schema import ModelConfig
+from pushforward.config.family_schema.diffusion import DiffusionConfig
+from pushforward.config.family_schema.latent import LatentConfig
 from pushforward.config.presets import GENERAL, USUAL, preset
 from pushforward.config.read import read_config
 from pushforward.config.run import Run, data_config, load_run, train

@@ -9,7 +9,8 @@ from typing import Any
 from torch import nn
 
 from pushforward.config.build import build_recipe
-from pushforward.config.family_schema import KLStageConfig, LatentConfig, RunStageConfig, VQStageConfig
+from pushforward.config.family_schema.first_stages import KLStageConfig, RunStageConfig, VQStageConfig
+from pushforward.config.family_schema.latent import LatentConfig
 from pushforward.config.schema import Config
 from pushforward.data.dataset import Dataset
 from pushforward.errors import UserError

@@ -14,7 +14,10 @@ from torch import nn
 
 from pushforward.config.about import AboutData
 from pushforward.config.build import build_model, build_recipe, hollow_model, resolve
-from pushforward.config.family_schema import CustomNetworkConfig, DiffusionConfig, LatentConfig, ModelConfig
+from pushforward.config.family_schema import ModelConfig
+from pushforward.config.family_schema.diffusion import DiffusionConfig
+from pushforward.config.family_schema.latent import LatentConfig
+from pushforward.config.family_schema.networks import CustomNetworkConfig
 from pushforward.config.first_stage import first_stage_observers, make_ready, set_aside_whole
 from pushforward.config.read import validate
 from pushforward.config.schema import AUGMENTATIONS, Config, DataConfig

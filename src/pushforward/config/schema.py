@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
 
-from pushforward.config.family_schema import DiffusionConfig, ModelConfig
+from pushforward.config.family_schema import ModelConfig
+from pushforward.config.family_schema.diffusion import DiffusionConfig
 from pushforward.config.sections import MOST, Fraction, PositiveInt, Section
 
 

@@ -8,18 +8,16 @@ from types import ModuleType
 from torch import nn
 
 from pushforward.config.families import card, diffusion, discrete, energy, flow, gan, latent, mixed, vae
-from pushforward.config.family_schema import (
-    CardConfig,
-    DiffusionConfig,
-    DiscreteConfig,
-    EnergyConfig,
-    FlowConfig,
-    GANConfig,
-    LatentConfig,
-    MixedConfig,
-    ModelConfig,
-    VAEConfig,
-)
+from pushforward.config.family_schema import ModelConfig
+from pushforward.config.family_schema.card import CardConfig
+from pushforward.config.family_schema.diffusion import DiffusionConfig
+from pushforward.config.family_schema.discrete import DiscreteConfig
+from pushforward.config.family_schema.energy import EnergyConfig
+from pushforward.config.family_schema.flow import FlowConfig
+from pushforward.config.family_schema.gan import GANConfig
+from pushforward.config.family_schema.latent import LatentConfig
+from pushforward.config.family_schema.mixed import MixedConfig
+from pushforward.config.family_schema.vae import VAEConfig
 from pushforward.data.columns import Columns
 from pushforward.data.dataset import Dataset, Split
 from pushforward.data.format import Format, Kind

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pushforward.card.learners import SMALL
-from pushforward.config.family_schema import CardConfig
+from pushforward.config.family_schema.card import CardConfig
 from pushforward.data.dataset import Dataset
 from pushforward.data.format import Format
 from pushforward.data.pairing import Pairing

@@ -9,20 +9,22 @@ import torch
 from torch import nn
 
 from pushforward.config.families import objective
-from pushforward.config.family_schema import (
+from pushforward.config.family_schema.diffusion import DiffusionConfig
+from pushforward.config.family_schema.networks import (
     AutoNetworkConfig,
-    CosineConfig,
     CustomNetworkConfig,
-    DDPMConfig,
-    DiffusionConfig,
     DiTConfig,
-    EDMConfig,
     MagnitudeUNetConfig,
     MLPConfig,
     SequenceUNetConfig,
+    UNetConfig,
+)
+from pushforward.config.family_schema.paths import (
+    CosineConfig,
+    DDPMConfig,
+    EDMConfig,
     StraightConfig,
     SubVPConfig,
-    UNetConfig,
     VEConfig,
     VPConfig,
 )

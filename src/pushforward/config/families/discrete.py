@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from pushforward.config.families.diffusion import levels_for
-from pushforward.config.family_schema import DiscreteConfig
+from pushforward.config.family_schema.discrete import DiscreteConfig
 from pushforward.data.columns import Columns
 from pushforward.data.dataset import Dataset
 from pushforward.data.format import Format, Kind

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from pushforward.config.families.diffusion import levels_for, measure_sigma
-from pushforward.config.family_schema import EnergyConfig
+from pushforward.config.family_schema.energy import EnergyConfig
 from pushforward.data.dataset import Dataset
 from pushforward.data.format import Format
 from pushforward.denoisers.precondition import EDMPrediction

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pushforward.config.family_schema import FlowConfig
+from pushforward.config.family_schema.flow import FlowConfig
 from pushforward.data.dataset import Dataset
 from pushforward.data.format import Format, Kind
 from pushforward.errors import UserError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from pushforward.config.family_schema import GANConfig
+from pushforward.config.family_schema.gan import GANConfig
 from pushforward.data.dataset import Dataset
 from pushforward.data.format import Format, Kind
 from pushforward.errors import UserError

@@ -9,18 +9,18 @@ import torch
 from torch import nn
 
 from pushforward.config.families import diffusion, discrete, flow, vae
-from pushforward.config.family_schema import (
-    DiffusionConfig,
-    DiscreteConfig,
+from pushforward.config.family_schema.diffusion import DiffusionConfig
+from pushforward.config.family_schema.discrete import DiscreteConfig
+from pushforward.config.family_schema.first_stages import (
     FirstStageConfig,
-    FlowConfig,
     KLStageConfig,
-    LatentConfig,
     PCAStageConfig,
     RunStageConfig,
-    VAEConfig,
     VQStageConfig,
 )
+from pushforward.config.family_schema.flow import FlowConfig
+from pushforward.config.family_schema.latent import LatentConfig
+from pushforward.config.family_schema.vae import VAEConfig
 from pushforward.data.columns import Columns
 from pushforward.data.dataset import Dataset
 from pushforward.data.format import Format, Kind

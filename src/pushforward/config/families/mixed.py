@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pushforward.config.family_schema import MixedConfig
+from pushforward.config.family_schema.mixed import MixedConfig
 from pushforward.data.columns import Columns
 from pushforward.data.dataset import Dataset, Split
 from pushforward.data.format import Format

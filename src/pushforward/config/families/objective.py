@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pushforward.config.family_schema import DiffusionConfig
+from pushforward.config.family_schema.diffusion import DiffusionConfig
 from pushforward.data.format import Format
 from pushforward.denoisers.variance import BetaVariance, ScaledVariance, VarianceRule
 from pushforward.errors import UserError

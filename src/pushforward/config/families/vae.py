@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pushforward.config.family_schema import VAEConfig
+from pushforward.config.family_schema.vae import VAEConfig
 from pushforward.data.dataset import Dataset, Split
 from pushforward.data.format import Format, Kind
 from pushforward.data.numbers import is_integer
