@@ -7,6 +7,7 @@ import pickle
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -58,6 +59,20 @@ CHECKS = [
     for estimator in (regressor(n_samples=8, evaluations=4), classifier(n_samples=32, steps=60))
     for pair in estimator_checks_generator(estimator)
 ]
+
+
+@pytest.mark.parametrize("method", ["predict", "predict_proba", "predict_log_proba", "predict_certainty"])
+def test_a_classifier_that_was_not_fitted_says_so(method):
+    with pytest.raises(NotFittedError):
+        getattr(classifier(), method)(X)
+    with pytest.raises(NotFittedError):
+        classifier().log_prob(X, np.zeros(len(X)))
+
+
+def test_no_rows_are_refused():
+    for estimator in (regressor(), classifier()):
+        with pytest.raises(ValueError, match="0 sample"):
+            estimator.fit(np.empty((0, 3)), [])
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin
+from sklearn.utils.validation import check_is_fitted
 
 from pushforward.errors import UserError
 from pushforward.estimators.base import BaseCARD
@@ -22,14 +23,15 @@ class CARDClassifier(ClassifierMixin, BaseCARD):
         """Fit to features X (N, D) and classes y (N,)."""
         values = class_responses(y, X)
         self.classes_, index = np.unique(values, return_inverse=True)
-        if len(self.classes_) < 2:
+        if len(self.classes_) == 1:
             raise UserError(f"Classifier can't train when only one class is present: all of y is {self.classes_[0]!r}")
         self._fit(X, np.array([f"{i:06d}" for i in index.reshape(-1)], dtype=np.str_)[:, None], ("class",))
         return self
 
     def predict(self, X: Any) -> np.ndarray:
         """The most probable class of each row: (N,)."""
-        return np.asarray(self.classes_[self.predict_proba(X).argmax(1)])
+        p = self.predict_proba(X)
+        return np.asarray(self.classes_[p.argmax(1)])
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities of the classes (N, K), at the temperature fitted to held-out rows."""
@@ -47,6 +49,7 @@ class CARDClassifier(ClassifierMixin, BaseCARD):
 
     def log_prob(self, X: Any, y: Any) -> np.ndarray:
         """log P(y | x) of each row. Raises UserError for a class that training never saw."""
+        check_is_fitted(self, "predictor_")
         given, known = np.asarray(y), {value: i for i, value in enumerate(self.classes_.tolist())}
         unknown = [value for value in given.tolist() if value not in known]
         if unknown:
