@@ -19,7 +19,7 @@ from pushforward.training.step import Items, Stepper
 from pushforward.training.validation import validate
 
 _SHARE = 0.03  # of the budget may go into the calibration itself
-_VALIDATIONS = 20
+_VALIDATIONS = 25
 
 
 def steps_in(

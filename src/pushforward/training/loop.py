@@ -174,9 +174,8 @@ class _Run:
     def _due(self) -> tuple[bool, bool, bool, bool]:
         """Whether this step is one to log, to validate, to preview and to save at: functions of its number alone."""
         taken, recipe, last = self.taken, self.recipe, self.taken == self.total
-        interval = recipe.validation_interval(self.total)
-        scoring = self.items is not None and len(self.items) > 0 and (last or taken % interval == 0)
-        previewing = last or taken % (recipe.preview_every or interval) == 0
+        scoring = self.items is not None and len(self.items) > 0 and recipe.validates(taken, self.total)
+        previewing = last or taken % (recipe.preview_every or recipe.validation_interval(self.total)) == 0
         saving = bool(recipe.save_every) and taken % (recipe.save_every or 1) == 0
         return self._logged(taken), scoring, previewing, saving
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Augment = Callable[["Batch", Draws], "Batch"]
 """A change of a training batch, drawn from one key per item."""
+_SOON = 25
+"""Steps before which nothing is worth a validation."""
 
 
 class Precision(Enum):
@@ -42,7 +44,7 @@ class Recipe:
         accumulate: parts into which a step is cut to save memory; the result is the same to rounding.
         ema_lengths: relative lengths of the averages of the weights that are kept (Karras et al. 2024).
         ema_decays: decays of exponential averages that are kept besides.
-        validate_every: steps between validations; None: twenty in all.
+        validate_every: steps between validations; None: twenty, evenly, and a few more before the first of them.
         validation_batches: batches of the validation split that are used, the same every time.
         save_every: steps between checkpoints; None: by time alone.
         save_seconds: seconds between checkpoints; None: by steps alone.
@@ -109,6 +111,15 @@ class Recipe:
     def validation_interval(self, total: int) -> int:
         """Steps between validations of a run of `total` steps."""
         return self.validate_every or max(1, -(-total // 20))
+
+    def validates(self, step: int, total: int) -> bool:
+        """Whether a run of `total` steps is validated after this one.
+
+        Small tables are learned by heart before a twentieth of a long run is over: so too at 1/2, 1/4 … 1/32 of it.
+        """
+        interval = self.validation_interval(total)
+        early = self.validate_every is None and _SOON <= step < interval
+        return step == total or step % interval == 0 or (early and step in [interval >> k for k in range(1, 6)])
 
 
 def _require(name: str, value: Any, holds: Callable[[Any], bool], expected: str) -> None:
