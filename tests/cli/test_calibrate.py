@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from pushforward.config import calibrating, recommending
 from pushforward.config.methods import METHODS, NamedMethod
@@ -47,6 +48,17 @@ def test_a_calibration_is_measured_and_written(command, refused, run, operator, 
     assert "<svg" in page and "Where the truth stands among the draws" in page and "deviations" in page
     assert "at least 40 items" in refused(*asked[:5], 10)
     assert "19 samples each" in refused("calibrate", run, "--operator", operator, "--samples", 9)
+
+
+def test_true_items_are_of_the_class_that_is_asked_for(run, refused, operator):
+    from pushforward import api
+    from pushforward.config.rows import rows_of
+
+    found = api.load(run)
+    every = rows_of(found, "train")
+    three = calibrating._truth(found, "train", 50, found.generator.label_indices("3", 50))
+    assert torch.equal(three, every.x[every.labels == 3][:50])
+    assert "items of that class" in refused("calibrate", run, "--operator", operator, "--label", "3", "-n", 40)
 
 
 def test_an_unknown_noise_level_is_calibrated_with_the_items(command, run, tmp_path, monkeypatch):

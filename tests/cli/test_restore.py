@@ -100,6 +100,7 @@ def test_every_exact_method_by_its_name(command, refused, digits_run, operator, 
     assert told.code == 0, told.err
     assert told.json["evaluations"] <= evaluations + 0.01
     assert (told.json["mixing"] is None) == (method not in ("exact", "flow"))
+    assert method != "twisted" or 1 <= told.json["effective"] <= samples
     assert "at least" in refused(*asked, "--samples", 1, "--evaluations", 1, "--out", tmp_path / "out")
 
 

@@ -17,6 +17,7 @@ from pushforward.paths import CLEAN, EDM
 from pushforward.posterior import (
     Candidate,
     DensityChains,
+    FlowChains,
     Posterior,
     Question,
     SplitGibbs,
@@ -24,7 +25,7 @@ from pushforward.posterior import (
     recommend,
     usual_candidates,
 )
-from pushforward.posterior.recommend import p_of_mean
+from pushforward.posterior.recommend import OwnLaw, p_of_mean
 
 F64 = torch.float64
 PRIOR = Mixture.of_covariances(
@@ -90,6 +91,36 @@ def test_an_approximation_is_not_trusted_where_an_exact_method_has_an_answer():
     assert "so few items say little" in found.trials[1].told() and "not to be trusted" in found.reason
 
 
+@dataclass(frozen=True)
+class Elsewhere:
+    """A method that answers for a law of its own, far from the model's, and is right for it: y says nothing there."""
+
+    def prior_draws(self, denoiser, shape, draws, dtype=torch.float32, at_once=256):
+        return 9 + 0.1 * draws.at("own").normal(shape, dtype)
+
+    def restore(self, denoiser, likelihood, x, evaluations, draws, observe=None, /):
+        return 9 + 0.1 * draws.normal_like(x)
+
+
+def test_what_answers_for_a_law_of_its_own_is_tried_on_items_of_that_law():
+    vague = replace(QUESTION, likelihood=replace(SEEN, sigma=5.0))
+    found = recommend(vague, [Candidate("elsewhere", Elsewhere(), 1)], truths=20)
+    assert found.calibrated and found.trials[0].score < 1
+    assert Candidate("flow", FlowChains(), 2000).exact and isinstance(FlowChains(), OwnLaw)
+
+
+def test_chains_too_short_to_be_judged_are_not_trusted():
+    short = Candidate("exact", SplitGibbs(inner=2, start=2, cooling=0), 8)
+    [trial] = recommend(QUESTION, [short], truths=10).trials
+    assert trial.mixing == math.inf and not trial.calibrated
+
+
+def test_what_was_too_dear_to_try_is_named_and_nothing_else_is_trusted_in_its_place():
+    found = recommend(Question(DENOISER, SEEN, (3,), 20, F64), most=50, samples=9, truths=20)
+    assert not found.calibrated
+    assert "take more evaluations, try exact (300), try tempering (1000), try flow (2000), or" in found.reason
+
+
 def test_intervals_that_miss_too_often_are_told():
     """Eighty per cent that hold three quarters: too few items for the ranks of any one number."""
     rows, size = 60, 400
@@ -103,6 +134,7 @@ def test_usual_candidates_go_from_cheap_to_dear():
     counts = [c.evaluations for c in usual_candidates(QUESTION)]
     assert counts == sorted(counts) and counts[0] == 20
     assert [c.exact for c in usual_candidates(QUESTION)] == [False, False, True, True]
+    assert [c.name for c in usual_candidates(QUESTION, 2000)][-2:] == ["tempering", "flow"]
     assert all(c.evaluations <= 60 for c in usual_candidates(QUESTION, 60))
     free = Question(DENOISER, Gaussian(OPERATOR, SEEN.y, 0.0), (3,), 24, F64)
     assert {c.name for c in usual_candidates(free)} == {"ddrm", "pigdm"}

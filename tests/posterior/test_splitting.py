@@ -26,6 +26,7 @@ from pushforward.numerics.random import Draws
 from pushforward.paths import EDM, VP, Straight
 from pushforward.posterior.chebyshev import root_of_rest
 from pushforward.posterior.gibbs import SplitGibbs
+from pushforward.posterior.noise_level import UnknownNoise
 from pushforward.posterior.reverse import Reverse
 from pushforward.posterior.splitting import Splitting
 
@@ -180,6 +181,16 @@ def test_correlated_noise_is_whitened_first():
 
 def _white(likelihood):
     return likelihood.whitened()
+
+
+def test_a_level_that_is_given_is_that_of_every_item():
+    each = seen(WIDE, torch.tensor([0.2, 0.3, 0.1, 0.5], dtype=F64))
+    bridge = SplitGibbs(rho=0.02).bridge(each, torch.zeros(4, *SHAPE, dtype=F64))
+    assert torch.equal(bridge.last, torch.full((4,), 0.02, dtype=F64))
+    x = mixture().sample(Draws.of(8, range(4))).reshape(-1, *SHAPE)
+    assert torch.allclose(bridge.log_prob(bridge.seen(x), bridge.last), each.log_prob(x))
+    with pytest.raises(UserError, match="leave rho out"):
+        SplitGibbs(rho=0.02, noise=UnknownNoise())
 
 
 def test_what_cannot_be_split_is_refused():

@@ -25,7 +25,9 @@ def calibrate(
     number: Annotated[int, Parameter(name=("-n", "--number"), help="items, simulated and true ones each")] = 100,
     samples: Annotated[int, Parameter(help="draws of the posterior of each item")] = 39,
     evaluations: Annotated[int | None, Parameter(help="of the network per draw [what suits the method]")] = None,
-    label: Annotated[str | None, Parameter(help="a class that the items are of [none]")] = None,
+    label: Annotated[
+        str | None, Parameter(help="a class that the items are of; true ones of it are taken [none]")
+    ] = None,
     guidance: Annotated[float, Parameter(help="weight towards the label; 1 is none")] = 1.0,
     seed: Annotated[int, Parameter(help="of the items, their noise and the draws")] = 0,
     out: Annotated[Path | None, Parameter(name=("--out", "-o"), help="a folder [RUN/calibration]")] = None,

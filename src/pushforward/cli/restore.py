@@ -181,6 +181,7 @@ def _values(restored: Restored, form: Format, truth: np.ndarray | None) -> dict[
         "deviation": float(np.sqrt(np.mean(np.square(restored.deviation)))),
         "chi2": None if restored.chi2 is None else float(restored.chi2.mean()),
         "mixing": None if restored.mixing is None else float(restored.mixing.max()),
+        "effective": None if restored.effective is None else float(restored.effective.min()),
         "evaluations": restored.evaluations,
         "seconds": round(restored.seconds, 3),
         "first_stage": restored.first_stage,
@@ -231,6 +232,8 @@ def _lines(values: dict[str, Any]) -> list[str]:
         lines.append(f"χ² per measurement {values['chi2']:.3g}: near 1 where the draws explain what was measured")
     if values["mixing"] is not None:
         lines.append(f"split-R̂ {values['mixing']:.3g} at most: near 1 where chains have come to one law")
+    if values["effective"] is not None:
+        lines.append(f"by their weights, draws of an item are worth {values['effective']:.3g} equal ones at least")
     if "error" in values:
         lines.append(f"error of the mean {values['error']:.4g} against the true items, PSNR {values['psnr']:.2f} dB")
     return [*lines, f"written to {values['out']}"]

@@ -67,7 +67,8 @@ def calibrate(
     A latent model's own items are measured with what its first stage loses, and compared as they are decoded; true
     items are compared as they are, so that their intervals also tell what the first stage cannot show.
 
-    Raises UserError for fewer than `LEAST` items or 19 samples, and as `restore` does.
+    Of a class (`label`) true items are taken that are of it, where `source` tells their classes. Raises UserError for
+    fewer than `LEAST` items or 19 samples, and as `restore` does.
     """
     if items < LEAST or samples < 19:
         raise UserError(
@@ -80,9 +81,7 @@ def calibrate(
     device = generator.model.device
     labels = None if label is None else generator.label_indices(label, items)
     denoiser = generator.conditioned(labels, guidance, items=items)
-    truth = rows_of(run, source, items).x.to(device)
-    if len(truth) < LEAST:
-        raise UserError(f"{source} holds {len(truth)} items; calibration needs at least {LEAST} whose truth is known")
+    truth = _truth(run, source, items, labels if isinstance(label, int | str) else None).to(device)
     found: list[OnItems] = []
     levels: Agreement | None = None
     began = time.perf_counter()
@@ -128,6 +127,19 @@ def calibrate(
         time.perf_counter() - began,
         levels,
     )
+
+
+def _truth(run: Run, source: str | Path, items: int, labels: Tensor | None) -> Tensor:
+    """The first `items` of `source`, of the one class of `labels` where it tells classes: (N, …), N ≥ `LEAST`."""
+    rows = rows_of(run, source, items if labels is None else None)
+    of = ""
+    if labels is not None and rows.labels is not None:
+        rows, of = rows.at((rows.labels == labels[0].cpu()).nonzero()[:, 0]), " of that class"
+    if len(rows) < LEAST:
+        raise UserError(
+            f"{source} holds {len(rows)} items{of}; calibration needs at least {LEAST} whose truth is known"
+        )
+    return rows.x[:items]
 
 
 def measured_in_units(

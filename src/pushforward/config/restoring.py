@@ -37,7 +37,8 @@ class Restored:
 
     `samples` (S, N, …), `mean` and `deviation` (N, …) are real numbers in the user's units; `estimate` is the mean in
     the user's own form. `back` is A* y, scaled to fit y, of linear operators: what there is to see without a model.
-    `mixing` (N,) is split-R̂ where draws are the ends of chains: near 1 where they have come to one law.
+    `mixing` (N,) is split-R̂ where draws are the ends of chains: near 1 where they have come to one law. `effective`
+    (N,), where draws had weights, is how many equal ones those are worth; `samples` are then drawn by their weights.
     `noise` (S, N) are draws of the noise level, where it was unknown, in the units of the measurement; through a
     decoder what the first stage loses counts as noise.
     `chi2` (N,) is ‖y − A x‖²/(m σ²) of the draws, near 1 where they explain y; None where noise is
@@ -56,6 +57,7 @@ class Restored:
     mixing: np.ndarray | None = None
     noise: np.ndarray | None = None
     first_stage: float | None = None
+    effective: np.ndarray | None = None
 
 
 def simulate(
@@ -166,6 +168,7 @@ def _told(
     evaluations: float,
     seconds: float,
 ) -> Restored:
+    effective = None if answer.log_weights is None else answer.effective.numpy()
     answer = answer.resampled()
     drawn, rhat = space.items(answer.samples), answer.rhat
     values = Affine.of(run.format)(drawn.double())
@@ -180,7 +183,18 @@ def _told(
     numbers = [part.float().cpu().numpy() for part in (values, values.mean(0), deviation)]
     back = back_projected(likelihood, values[0])
     return Restored(
-        numbers[0], numbers[1], numbers[2], estimate, back, chi2, evaluations, seconds, mixing, noise, space.lost
+        numbers[0],
+        numbers[1],
+        numbers[2],
+        estimate,
+        back,
+        chi2,
+        evaluations,
+        seconds,
+        mixing,
+        noise,
+        space.lost,
+        effective,
     )
 
 

@@ -39,8 +39,8 @@ class SplitGibbs:
     diagnostics show: compare `Tempering`. Noise that is unknown is drawn with x (`noise`), from the likelihood's σ on.
 
     Gaussian noise on linear operators is split exactly; every other likelihood takes the tested move, whose scale is
-    fitted in the descent and fixed afterwards. `rho` fixes the level of the split by hand, in the data's unit. Raises
-    UserError for σ = 0, for ρ‖A‖ > σ, and for budgets of fewer than three sweeps.
+    fitted in the descent and fixed afterwards. `rho` fixes the level of the split by hand, in the data's unit, for all
+    items. Raises UserError for σ = 0, for ρ‖A‖ > σ of any item, and for budgets of fewer than three sweeps.
     """
 
     inner: int = 10
@@ -55,6 +55,11 @@ class SplitGibbs:
             raise UserError(
                 "a chain needs at least two evaluations in a sweep, one for its start, and a share of cooling from 0 "
                 f"to 1; got {self.inner}, {self.start} and {self.cooling}"
+            )
+        if self.noise is not None and self.rho is not None:
+            raise UserError(
+                f"noise of unknown level is split as each level that is drawn allows, and rho = {self.rho:g} fixes it: "
+                "leave rho out"
             )
 
     def restore(
@@ -110,7 +115,9 @@ class SplitGibbs:
                 f"noise is split at ρ‖A‖ ≤ sigma: ρ = {self.rho:g} was given, and ‖A‖ = {float(split.norm.max()):.4g} "
                 f"with sigma = {float(split.sigma.min()):g} allows {least:.4g} at most"
             )
-        return Splitting(likelihood, tuple(x.shape[1:]), min(self.rho / least, 1.0))
+        fixed = Splitting(likelihood, tuple(x.shape[1:]), min(self.rho / least, 1.0))
+        fixed.last = torch.full_like(fixed.last, min(self.rho, least))
+        return fixed
 
 
 def usual_warm(likelihood: Likelihood) -> Method:

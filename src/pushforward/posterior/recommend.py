@@ -6,6 +6,8 @@ posterior, is taken. Where none is, all others are tried, the one of the lowest 
 that its uncertainty is not to be trusted. The energy score (Gneiting & Raftery 2007) is proper: on average no draws
 have a lower one than those of the posterior itself.
 
+What answers for a law of its own, as chains through the model's sampler do, is tried on items of that law.
+
 Approximations are no candidates for trust where an exact method has an answer: a bias of a third of a deviation passes
 the ranks of two dozen items as often as not. They are judged by ranks alone where nothing exact can be asked.
 """
@@ -16,18 +18,22 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 import torch
 from scipy import stats
 from torch import Tensor
 
+from pushforward.denoisers.denoiser import Denoiser
 from pushforward.errors import PushforwardError, UserError
 from pushforward.inverse import DDRM, Guidance, Method, PiGDM, Proximal, usual_method
 from pushforward.inverse.likelihoods.gaussian import Gaussian
+from pushforward.inverse.operators.operator import Shape
 from pushforward.inverse.rules.gains import is_linear
 from pushforward.numerics.random import Draws
 from pushforward.posterior.answer import Posterior
 from pushforward.posterior.checks import label_free
+from pushforward.posterior.flow_chains import FlowChains
 from pushforward.posterior.gibbs import SplitGibbs
 from pushforward.posterior.infer import CrowdMethod, Question, infer
 from pushforward.posterior.ranks import ranks_of
@@ -36,6 +42,15 @@ from pushforward.posterior.tempering import Tempering
 
 Told = Callable[[str, int, int], None]
 """(what is being done, done, total): called on the way."""
+
+
+@runtime_checkable
+class OwnLaw(Protocol):
+    """A method that answers for another law than the reverse SDE's, and draws items of it."""
+
+    def prior_draws(
+        self, denoiser: Denoiser, shape: Shape, draws: Draws, dtype: torch.dtype = torch.float32, at_once: int = 256
+    ) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -49,7 +64,7 @@ class Candidate:
     @property
     def exact(self) -> bool:
         """Whether all that can be wrong with it, given evaluations enough, is mixing."""
-        return isinstance(self.method, SplitGibbs | Tempering)
+        return isinstance(self.method, SplitGibbs | Tempering | FlowChains)
 
 
 @dataclass(frozen=True)
@@ -104,7 +119,7 @@ class Trial:
         rest = "" if self.residuals is None else f", of residuals {self.residuals:.2g}"
         return (
             f"{self.name} ({self.evaluations}): energy score {self.score:.4g}, 80 % intervals hold "
-            f"{self.coverage:.0%}, p of ranks {self.ranks:.2g}{rest}: {self.verdict}"
+            f"{self.coverage:.0%}, p of ranks {self.ranks:.2g}{rest}, {self.seconds:.3g} s: {self.verdict}"
         )
 
 
@@ -124,6 +139,7 @@ class Recommendation:
 
 
 _LEVEL = 0.01
+_ANY = 10**9
 _LEAST = 20
 _MIXED = 1.1
 """Split-R̂ of the worst of all items: a little above `MIXED`, which is for one item and long chains."""
@@ -142,6 +158,7 @@ def usual_candidates(question: Question, most: int = 1000) -> tuple[Candidate, .
         found += [Candidate("default", usual_method(likelihood), 50), Candidate("proximal", Guidance(Proximal()), 100)]
     if not exact:
         found += [Candidate("exact", SplitGibbs(), 300), Candidate("tempering", Tempering(), 1000)]
+        found += [Candidate("flow", FlowChains(), 2000)]
     return tuple(c for c in found if c.evaluations <= most)
 
 
@@ -172,19 +189,33 @@ def recommend(
         raise UserError(f"no method answers such a likelihood within {most} evaluations")
     tell = told or _silent
     tell("simulating", 0, len(tried))
-    keys = Draws.of(seed, range(question.items), "recommend", question.device)
-    truth = prior_draws(question.denoiser, question.shape, keys, truths, question.dtype, at_once or question.items)
-    asked = replace(question, likelihood=measured(question.likelihood, truth, keys))
-    trials: list[Trial] = []
+    common = _simulated(question, None, seed, truths, at_once)
+    # Of the usual ones: those that `most` leaves out, in whose place nothing else is to be trusted.
+    dearer = [] if candidates is not None else [c for c in usual_candidates(question, _ANY) if c.evaluations > most]
+    dearer, trials = [c for c in dearer if c.exact], list[Trial]()
     for i, candidate in enumerate(sorted(tried, key=lambda c: not c.exact)):
         tell(f"trying {candidate.name}", i, len(tried))
+        own = isinstance(candidate.method, OwnLaw)
+        asked, truth = _simulated(question, candidate, seed, truths, at_once) if own else common
         trial = try_out(candidate, asked, truth, samples, seed, at_once)
         # Approximations come last: where an exact method had an answer, and it was wrong, they are no better founded.
-        beside = candidate.exact or not any(_answered_exactly(t, tried) for t in trials)
-        trials.append(replace(trial, trusted=beside))
+        asked_exactly = bool(dearer) or any(_answered_exactly(t, tried) for t in trials)
+        trials.append(replace(trial, trusted=candidate.exact or not asked_exactly))
         if trials[-1].calibrated:
             break
-    return _chosen(trials)
+    return _chosen(trials, dearer)
+
+
+def _simulated(
+    question: Question, candidate: Candidate | None, seed: int, truths: int, at_once: int | None
+) -> tuple[Question, Tensor]:
+    """The question of measurements of items that the candidate's law, or the reverse SDE, draws; and the items."""
+    keys, rows = Draws.of(seed, range(question.items), "recommend", question.device), at_once or question.items
+    if candidate is not None and isinstance(candidate.method, OwnLaw):
+        truth = candidate.method.prior_draws(question.denoiser, question.shape, keys, question.dtype, rows)
+    else:
+        truth = prior_draws(question.denoiser, question.shape, keys, truths, question.dtype, rows)
+    return replace(question, likelihood=measured(question.likelihood, truth, keys)), truth
 
 
 def _answered_exactly(trial: Trial, tried: Sequence[Candidate]) -> bool:
@@ -211,6 +242,8 @@ def try_out(
     held = answer.interval(0.8).holds(truth).double().flatten(1).mean(1)
     p_values = [*ranks_of(answer, truth).p_values().values(), p_of_mean(held, 0.8)]
     rhat = answer.rhat
+    if rhat is None and answer.trace is not None:  # chains too short to be judged have shown nothing
+        rhat = torch.full((1,), math.inf)
     gaussian = isinstance(question.likelihood, Gaussian) and not question.likelihood.exact
     tests = label_free(answer).tests if gaussian else ()
     return replace(
@@ -239,7 +272,7 @@ def energy_score(answer: Posterior, truth: Tensor) -> Tensor:
     return away - 0.5 * between / max(size * (size - 1), 1)
 
 
-def _chosen(trials: Sequence[Trial]) -> Recommendation:
+def _chosen(trials: Sequence[Trial], beyond: Sequence[Candidate] = ()) -> Recommendation:
     last = trials[-1]
     if last.calibrated:
         before = [f"{t.name} ({t.evaluations})" for t in trials[:-1]]
@@ -253,9 +286,10 @@ def _chosen(trials: Sequence[Trial]) -> Recommendation:
     if not answered:
         raise UserError(f"no method answered: {trials[-1].refused}")
     best = min(answered, key=lambda t: t.score)
+    more = ["take more evaluations", *(f"try {c.name} ({c.evaluations})" for c in beyond)]
     reason = (
         f"{best.name} with {best.evaluations} evaluations has the lowest energy score of those tried, but its "
-        f"uncertainty is not to be trusted ({best.verdict}), nor is that of the others: take more evaluations, or "
+        f"uncertainty is not to be trusted ({best.verdict}), nor is that of the others: {', '.join(more)}, or "
         "scale its intervals by known truths (`calibrate`)"
     )
     return Recommendation(best.name, best.evaluations, tuple(trials), reason)
