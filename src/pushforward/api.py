@@ -11,6 +11,7 @@ from torch import nn
 from pushforward.config.advising import advice_on
 from pushforward.config.bounding import bound
 from pushforward.config.calibrating import calibrate
+from pushforward.config.datasets import data_config, load_data
 from pushforward.config.decoding import brain
 from pushforward.config.editing import edit
 from pushforward.config.predicting import predict
@@ -18,10 +19,12 @@ from pushforward.config.presets import preset as preset_entries
 from pushforward.config.read import family_of, read_config, read_toml
 from pushforward.config.recommending import recommended
 from pushforward.config.restoring import checked_likelihood, restore, simulate
-from pushforward.config.run import Run, Stored, data_config, load_data, load_run, read_stored, train
+from pushforward.config.run import Run, load_run
 from pushforward.config.schema import Config
 from pushforward.config.scoring import encode, interpolate, likelihood
+from pushforward.config.stored import Stored, read_stored
 from pushforward.config.telling import telling
+from pushforward.config.training import train
 from pushforward.config.tuning import effort_of, tune
 from pushforward.data.dataset import Dataset
 from pushforward.data.sources import load as dataset

@@ -54,8 +54,8 @@ def compare(
     """
     from pushforward.config.comparing import Budget, check_asked
     from pushforward.config.comparing import compare as contend
+    from pushforward.config.datasets import load_data
     from pushforward.config.read import read_config
-    from pushforward.config.run import load_data
     from pushforward.report.contenders import write_json
     from pushforward.report.family_page import write_family_page
     from pushforward.training.progress import ProgressBar

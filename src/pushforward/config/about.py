@@ -66,6 +66,14 @@ class AboutData(BaseModel):
             ) from None
 
 
+def untold(run: Path | str) -> str:
+    """The note where `is_of` cannot tell."""
+    return (
+        f"{run} knows its data by a hash of another version of pushforward, so that only their form and number are "
+        "compared with what it was trained on"
+    )
+
+
 def _sizes(data: Dataset) -> dict[str, int]:
     return {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)}
 

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from pushforward.config.build import hollow_model, parameters_of, resolve
+from pushforward.config.datasets import data_config
 from pushforward.config.family_schema import ModelConfig
 from pushforward.config.family_schema.diffusion import DiffusionConfig
 from pushforward.config.family_schema.latent import LatentConfig
 from pushforward.config.presets import GENERAL, USUAL, preset
 from pushforward.config.read import read_config
-from pushforward.config.run import Run, data_config, load_run, train
+from pushforward.config.run import Run, load_run
 from pushforward.config.schema import Config
 from pushforward.config.scoring import Chains, likelihood
+from pushforward.config.training import train
 from pushforward.data.dataset import Dataset
 from pushforward.errors import UserError
 from pushforward.models.family import Denoising, Unnormalised

@@ -21,6 +21,7 @@ from pushforward.config.family_schema.first_stages import (
 from pushforward.config.family_schema.flow import FlowConfig
 from pushforward.config.family_schema.latent import LatentConfig
 from pushforward.config.family_schema.vae import VAEConfig
+from pushforward.config.stored import read_stored
 from pushforward.data.columns import Columns
 from pushforward.data.dataset import Dataset
 from pushforward.data.format import Format, Kind
@@ -188,8 +189,6 @@ def _resolve_stage(config: FirstStageConfig, data: Dataset) -> FirstStageConfig:
 
 def _stored(config: RunStageConfig, form: Format) -> VAEConfig:
     """What the run of a first stage is. Raises UserError where it is no autoencoder, or of other items."""
-    from pushforward.config.run import read_stored
-
     if not config.path:
         raise UserError("a first stage from a run needs model.first_stage.path, the folder of that run")
     found = read_stored(config.path)
