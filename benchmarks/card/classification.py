@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,10 +97,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent.parent / "results" / "card-classes")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    rows = {"mixture": stored(args.out / "mixture.json", lambda: gaussians(args.steps))}
+    rows = {"mixture": stored(args.out / "mixture.json", partial(gaussians, args.steps))}
     for seed in range(args.seeds if args.mnist else 0):
         path = args.out / f"mnist-{seed}.json"
-        rows[f"mnist {seed}"] = stored(path, lambda seed=seed: digits(args.mnist, args.steps, seed))  # type: ignore[misc]
+        rows[f"mnist {seed}"] = stored(path, partial(digits, args.mnist, args.steps, seed))
     for name, found in rows.items():
         print(f"{name:<10} " + "  ".join(f"{key} {value:.4g}" for key, value in found.items()), flush=True)
 

@@ -12,7 +12,11 @@ def stored(path: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What is in the file, computed and written first where it is not there."""
     if path.exists():
         return dict(json.loads(path.read_text()))
-    found = compute()
+    return store(path, compute())
+
+
+def store(path: Path, found: dict[str, Any]) -> dict[str, Any]:
+    """What was found, now in the file, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".part")
     temporary.write_text(json.dumps(found, indent=1))

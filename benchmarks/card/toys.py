@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,7 @@ def main() -> None:
         parser.error(f"{unknown[0]!r} is none of {', '.join(TOYS)}")
     for name in args.toys.split(","):
         path = args.out / f"{name.replace(' ', '-')}.json"
-        found = stored(path, lambda name=name: measure(name, args.steps, args.out))  # type: ignore[misc]
+        found = stored(path, partial(measure, name, args.steps, args.out))
         print(f"{name:<20} " + "  ".join(f"{key} {value:.4g}" for key, value in found.items()), flush=True)
 
 

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.ensemble import RandomForestRegressor
-from store import stored
+from store import store, stored
 
 from data import TABLES, Part, table
 from pushforward.estimators import CARDRegressor, Published
@@ -107,20 +107,20 @@ def published(part: Part, name: str, seed: int) -> dict[str, float]:
     return found | {"train_s": trained - began, "sample_s": sampled - trained, "draws": drawn.size}
 
 
-def cell(part: Callable[[bool], Part], name: str, split: int, method: str, args: argparse.Namespace) -> None:
-    """One method on one split of one table, where it is not stored; `part` reads the split, one-hot or not."""
+def cell(name: str, split: int, method: str, args: argparse.Namespace) -> None:
+    """One method on one split of one table, where it is not stored."""
     out = args.out / name
     files = {one: out / f"{one}-{split}.json" for one in ((OURS, GAUSSIAN) if method == OURS else (method,))}
     if not all(file.exists() for file in files.values()):
+        part = table(args.data, name, split, one_hot=method == PUBLISHED)
         if method == OURS:
-            found = ours(part(False), split, args.samples, args.steps)
+            found = ours(part, split, args.samples, args.steps)
         elif method == PUBLISHED:
-            found = {PUBLISHED: published(part(True), name, 1234)}
+            found = {PUBLISHED: published(part, name, 1234)}
         else:
-            found = {FOREST: forest(part(False), split)}
+            found = {FOREST: forest(part, split)}
         for one, file in files.items():
-            file.unlink(missing_ok=True)
-            stored(file, lambda one=one: found[one])  # type: ignore[misc]
+            store(file, found[one])
     for one, file in files.items():
         told = "  ".join(f"{key} {value:.4g}" for key, value in stored(file, dict).items())
         print(f"{name:<9} {split:>2}  {one:<16} {told}", flush=True)
@@ -143,7 +143,7 @@ def run(args: argparse.Namespace) -> None:
         if args.budget_minutes is not None and time.monotonic() - began > 60 * args.budget_minutes:
             print("the minutes are spent; the same command goes on", flush=True)
             return
-        cell(lambda one_hot, name=name, split=split: table(args.data, name, split, one_hot), name, split, method, args)  # type: ignore[misc]
+        cell(name, split, method, args)
 
 
 def of(out: Path, name: str, method: str) -> dict[int, dict[str, Any]]:

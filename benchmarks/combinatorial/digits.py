@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +25,21 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pushforward import api
+from pushforward.api import Run
+from pushforward.data.dataset import Dataset
 from pushforward.metrics.classifier import Classifier
 from pushforward.numerics.random import Draws
-from pushforward.plugplay import Annealed, DenoisingEnergy, Descent, SmoothedEnergy, flip_symmetry, nothing, of_class
+from pushforward.plugplay import (
+    Annealed,
+    Constraint,
+    DenoisingEnergy,
+    Descent,
+    Energy,
+    SmoothedEnergy,
+    flip_symmetry,
+    nothing,
+    of_class,
+)
 from pushforward.report.pictures import filmstrip
 
 
@@ -86,7 +99,75 @@ def surety(judge: Classifier, x: Tensor) -> float:
     return float((margins[:, -1] - margins[:, -2]).mean())
 
 
-def main() -> None:
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Items (N, 1, H, W), what is asked of their pictures, and the judge; `picture` is the noisy one to be split."""
+
+    labels: Tensor
+    truth: Tensor
+    picture: Tensor
+    constraints: dict[str, Constraint]
+    judge: Classifier
+
+    def figures(self, name: str, free: Tensor, x: Tensor) -> dict[str, float]:
+        """Of answers x to a constraint, beside those to none."""
+        constraint = self.constraints[name]
+        floor = float(constraint(self.truth).mean()) if name == "mask" else 0.0
+        before, after = (float(constraint(y).mean()) - floor for y in (free, x))
+        row = {"loss free": before, "loss": after}
+        if after > 0:
+            row["falls"] = before / after
+        row |= {"surety free": surety(self.judge, free.clamp(-1, 1)), "surety": surety(self.judge, x.clamp(-1, 1))}
+        if name == "class":
+            row["recognised"] = float((self.judge.predict(x.clamp(-1, 1).numpy()) == self.labels.numpy()).mean())
+        if name == "mask":
+            row["overlap"] = overlap(x > 0, self.truth > 0)
+            row["overlap, two means"] = overlap(two_means(self.picture), self.truth > 0)
+        return row
+
+
+def task(data: Dataset, items: int, noise: float, draws: Draws) -> Task:
+    """Of the first test items; perceptron and judge are fitted on a half of the training items each."""
+    train, truth = data.train.all(), data.test.all().values[:items]
+    half = len(train) // 2
+    judge = Classifier.fit(train.values[half:].numpy(), train.labels[half:].numpy())
+    labels = torch.arange(items) % 10
+    picture = 0.3 * truth + noise * draws.at("picture").normal_like(truth)
+    constraints = {
+        "mirror symmetry": lambda x: 500 * flip_symmetry(x),
+        "class": of_class(perceptron(train.values[:half], train.labels[:half]), labels),
+        "mask": split_in_two(picture, noise),
+    }
+    return Task(labels, truth, picture, constraints, judge)
+
+
+def solved(asked: Task, energy: Energy, steps: int, draws: Draws) -> tuple[dict[str, dict[str, float]], list[Tensor]]:
+    """Figures of every constraint under an energy, and the first ten pictures of each, those free of any first."""
+    solve = Descent(steps, 0.05, schedule=Annealed(5.0, 0.1))
+    start, began = draws.at("start").normal(tuple(asked.truth.shape[1:])), time.process_time()
+    free = solve(energy, nothing, start, draws)
+    seconds = time.process_time() - began
+    rows, pictures = {}, [free[:10]]
+    for name, constraint in asked.constraints.items():
+        x = solve(energy, constraint, start, draws)
+        pictures.append(x[:10])
+        row = asked.figures(name, free, x) | {"seconds free": seconds}
+        rows[f"{type(energy).__name__}, {name}"] = row
+        told = " | ".join(f"{k} {v:.3g}" for k, v in row.items())
+        print(f"| {type(energy).__name__}, {name} | {told} |", flush=True)
+    return rows, pictures
+
+
+def prior(given: argparse.Namespace) -> Run:
+    """The run that was trained before, or one trained now without labels."""
+    if given.run is None:
+        config = api.configure("model.conditional=false")
+        length = {"steps": given.steps} if given.steps else {"minutes": given.minutes}
+        api.fit(given.data, given.out, config, **length, observers=[])
+    return api.load(given.run or given.out)
+
+
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="digits")
     parser.add_argument("--minutes", type=float, default=5.0)
@@ -96,59 +177,26 @@ def main() -> None:
     parser.add_argument("--descent", type=int, default=300)
     parser.add_argument("--noise", type=float, default=0.3, help="of pictures to be split, levels 0.6 apart")
     parser.add_argument("--out", type=Path, default=Path("runs/constrained-digits"))
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    given = arguments()
     torch.set_num_threads(1)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    if arguments.run is None:
-        config = api.configure("model.conditional=false")
-        length = {"steps": arguments.steps} if arguments.steps else {"minutes": arguments.minutes}
-        api.fit(arguments.data, arguments.out, config, **length, observers=[])
-    run = api.load(arguments.run or arguments.out)
-    data = api.dataset(arguments.data)
-    train, test = data.train.all(), data.test.all()
-    half = len(train) // 2
-    judge = Classifier.fit(train.values[half:].numpy(), train.labels[half:].numpy())
-    asked_of = perceptron(train.values[:half], train.labels[:half])
-    model = run.generator.model.requires_grad_(False)
-    n = arguments.items
-    draws, labels = Draws.of(0, range(n)), torch.arange(n) % 10
-    truth = test.values[:n]
-    picture = 0.3 * truth + arguments.noise * draws.at("picture").normal_like(truth)
-    constraints = {
-        "mirror symmetry": lambda x: 500 * flip_symmetry(x),
-        "class": of_class(asked_of, labels),
-        "mask": split_in_two(picture, arguments.noise),
-    }
-    start, rows, pictures = draws.at("start").normal(tuple(train.values.shape[1:])), {}, []
+    given.out.mkdir(parents=True, exist_ok=True)
+    model = prior(given).generator.model.requires_grad_(False)
+    draws = Draws.of(0, range(given.items))
+    asked = task(api.dataset(given.data), given.items, given.noise, draws)
+    rows, pictures = {}, []
     for energy in (DenoisingEnergy(model.denoiser()), SmoothedEnergy(model.denoiser())):
-        kind = type(energy).__name__
-        solve, began = Descent(arguments.descent, 0.05, schedule=Annealed(5.0, 0.1)), time.process_time()
-        free = solve(energy, nothing, start, draws)
-        seconds = time.process_time() - began
-        pictures.append(free[:10])
-        for name, constraint in constraints.items():
-            x = solve(energy, constraint, start, draws)
-            pictures.append(x[:10])
-            floor = float(constraint(truth).mean()) if name == "mask" else 0.0
-            before, after = (float(constraint(y).mean()) - floor for y in (free, x))
-            row = {"loss free": before, "loss": after, "seconds free": seconds}
-            if after > 0:
-                row["falls"] = before / after
-            row |= {"surety free": surety(judge, free.clamp(-1, 1)), "surety": surety(judge, x.clamp(-1, 1))}
-            if name == "class":
-                row["recognised"] = float((judge.predict(x.clamp(-1, 1).numpy()) == labels.numpy()).mean())
-            if name == "mask":
-                row["overlap"], row["overlap, two means"] = (
-                    overlap(x > 0, truth > 0),
-                    overlap(two_means(picture), truth > 0),
-                )
-            rows[f"{kind}, {name}"] = row
-            print(f"| {kind}, {name} | " + " | ".join(f"{k} {v:.3g}" for k, v in row.items()) + " |", flush=True)
-    names = ["free", *constraints] * 2
-    filmstrip(np.stack([p.numpy() for p in pictures]), rows=names, limits=(-1.0, 1.0)).save(
-        arguments.out / "constrained.png"
+        found, drawn = solved(asked, energy, given.descent, draws)
+        rows |= found
+        pictures += drawn
+    strip = filmstrip(
+        np.stack([p.numpy() for p in pictures]), rows=["free", *asked.constraints] * 2, limits=(-1.0, 1.0)
     )
-    (arguments.out / "constrained.json").write_text(json.dumps(rows, indent=1, ensure_ascii=False))
+    strip.save(given.out / "constrained.png")
+    (given.out / "constrained.json").write_text(json.dumps(rows, indent=1, ensure_ascii=False))
 
 
 if __name__ == "__main__":
