@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from pushforward.cli.bar import Bar
 from pushforward.cli.likelihood import SOURCE
+from pushforward.cli.options import Device, Folder, Which
 from pushforward.cli.output import DEFAULT, Common
-from pushforward.cli.sample import Bar
 from pushforward.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ _NAMES = {"prior": "L_T", "transitions": "sum of L_t-1", "decoder": "L_0", "boun
 
 
 def bound(
-    run: Annotated[Path, Parameter(name="RUN", help="the folder of a run")],
+    run: Folder,
     /,
     *,
     data: Annotated[str, Parameter(help=SOURCE)] = "test",
@@ -38,8 +39,8 @@ def bound(
     ] = False,
     out: Annotated[Path | None, Parameter(name=("--out", "-o"), help="a .csv with one row per item")] = None,
     seed: Annotated[int, Parameter(help="of the noises")] = 0,
-    which: Annotated[str, Parameter(help="which checkpoint: best or last")] = "best",
-    device: Annotated[str | None, Parameter(help="cpu, cuda, cuda:1, mps … [the fastest]")] = None,
+    which: Which = "best",
+    device: Device = None,
     batch_size: Annotated[int, Parameter(help="items computed at once")] = 256,
     common: Common = DEFAULT,
 ) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from pushforward.cli.options import Device, Which
 from pushforward.cli.output import DEFAULT, Common
 from pushforward.errors import UserError
 
@@ -61,8 +62,8 @@ def brain(
     out: Annotated[
         Path | None, Parameter(name=("--out", "-o"), help="a folder [RUN/brain, of a pipeline brain]")
     ] = None,
-    which: Annotated[str, Parameter(help="which checkpoint: best or last")] = "best",
-    device: Annotated[str | None, Parameter(help="cpu, cuda, cuda:1, mps … [the fastest]")] = None,
+    which: Which = "best",
+    device: Device = None,
     batch_size: Annotated[int, Parameter(help="samples computed at once")] = 256,
     common: Common = DEFAULT,
 ) -> None:
@@ -78,6 +79,7 @@ def brain(
     from pushforward import api
     from pushforward.brain import Settings
     from pushforward.brain.files import Reading
+    from pushforward.report.brain_page import brain_lines, brain_values
 
     reading = Reading(
         names=_pairs(name, "--name", "stimuli_train=pictures"),
@@ -105,8 +107,6 @@ def brain(
     prior, home = _prior(run, which, device, common)
     study = api.brain(prior, data, settings, reading=reading, average=average, items=items, note=common.say)
     out = out or home / "brain"
-    from pushforward.report.brain_page import brain_lines, brain_values
-
     _write(study, out, data.name)
     common.result(brain_values(study) | {"out": str(out)}, *brain_lines(study), f"written to {out}")
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from pushforward.cli.options import Device
 from pushforward.cli.output import DEFAULT, Common
 from pushforward.config.presets import GENERAL
 from pushforward.errors import UserError
@@ -45,7 +46,7 @@ def compare(
         tuple[str, ...],
         Parameter(name="--set", negative=(), show_default=False, help="settings of all, e.g. training.batch_size=64"),
     ] = (),
-    device: Annotated[str | None, Parameter(help="cpu, cuda, cuda:1, mps … [the fastest]")] = None,
+    device: Device = None,
     common: Common = DEFAULT,
 ) -> None:
     """Train every family of models on the same data with the same budget; compare likelihood, samples and cost.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from pushforward.cli.evaluate import EVALUATION, REPORT, compare, evaluation_lines, page, score
+from pushforward.cli.options import Device
 from pushforward.cli.output import DEFAULT, Common, quoted
 from pushforward.cli.train import run_training
 
@@ -42,7 +43,7 @@ def demo(
     out: Annotated[Path, Parameter(name=("--out", "-o"), help="folder of the run")] = Path("runs/demo"),
     minutes: Annotated[float, Parameter(help="of training")] = MINUTES,
     seed: Annotated[int, Parameter(help="of all randomness")] = 0,
-    device: Annotated[str | None, Parameter(help="cpu, cuda, cuda:1, mps … [the fastest]")] = None,
+    device: Device = None,
     restart: Annotated[
         bool, Parameter(negative=(), show_default=False, help="begin anew; an earlier demo is moved aside")
     ] = False,

@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from pushforward.cli.likelihood import SOURCE
+from pushforward.cli.options import Device, Which
 from pushforward.cli.output import DEFAULT, Common
 
 
@@ -26,8 +27,8 @@ def edit(
     steps: Annotated[int | None, Parameter(help="evaluations of the network per item [20]")] = None,
     seed: Annotated[int, Parameter(help="of the draws")] = 0,
     out: Annotated[Path | None, Parameter(name=("--out", "-o"), help="what `sample` writes [in the run]")] = None,
-    which: Annotated[str, Parameter(help="which checkpoint: best or last")] = "best",
-    device: Annotated[str | None, Parameter(help="cpu, cuda, cuda:1, mps … [the fastest]")] = None,
+    which: Which = "best",
+    device: Device = None,
     common: Common = DEFAULT,
 ) -> None:
     """Change items: noise is added to each and the model draws from there, towards a class if one is given (SDEdit)."""

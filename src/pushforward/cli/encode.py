@@ -8,20 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from pushforward.cli.bar import Bar
 from pushforward.cli.likelihood import SOURCE
+from pushforward.cli.options import Device, Folder, Which
 from pushforward.cli.output import DEFAULT, Common
-from pushforward.cli.sample import Bar
 from pushforward.errors import UserError
 
 if TYPE_CHECKING:
     from pushforward.models.generator import Samples
 
-Folder = Annotated[Path, Parameter(name="RUN", help="the folder of a run")]
 Data = Annotated[str, Parameter(help=SOURCE)]
 Evaluations = Annotated[int | None, Parameter(help="of a denoiser's network per item, each way [100]")]
 Label = Annotated[str | None, Parameter(help="a class that the model is given [none]")]
-Which = Annotated[str, Parameter(help="which checkpoint: best or last")]
-Device = Annotated[str | None, Parameter(help="cpu, cuda, cuda:1, mps … [the fastest]")]
 
 
 def encode(

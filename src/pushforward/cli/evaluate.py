@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from pushforward.cli.bar import Bar
+from pushforward.cli.options import Device, Folder
 from pushforward.cli.output import DEFAULT, Common, quoted
-from pushforward.cli.sample import Bar
 from pushforward.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,14 +26,12 @@ COMPARED = ("default", "dpm++2m", "heun", "ddim", "ddpm", "analytic-ddpm")
 COMPARISON = 300, (5, 10, 20, 50)
 """On request: samples by each sampler, and evaluations."""
 
-Folder = Annotated[Path, Parameter(name="RUN", help="the folder of a run")]
 Number = Annotated[
     int | None, Parameter(name=("-n", "--number"), help="samples to draw [half of the training split, at most 1000]")
 ]
 Steps = Annotated[int | None, Parameter(help="evaluations of a denoiser's network per sample [20]")]
 Seed = Annotated[int, Parameter(help="of the samples")]
 Guidance = Annotated[float, Parameter(help="weight towards the label; 1 is none")]
-Device = Annotated[str | None, Parameter(help="cpu, cuda, cuda:1, mps … [the fastest]")]
 
 
 def evaluate(

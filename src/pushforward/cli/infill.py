@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from pushforward.cli.options import Device, Which
 from pushforward.cli.output import DEFAULT, Common
 from pushforward.config.jump_samplers import JUMP_SAMPLERS
 from pushforward.errors import UserError
@@ -33,8 +34,8 @@ def infill(
     temperature: Annotated[float, Parameter(help="below 1 the likelier symbols")] = 1.0,
     seed: Annotated[int, Parameter(help="text i of a seed is always the same")] = 0,
     out: Annotated[Path | None, Parameter(name=("--out", "-o"), help=".txt or .jsonl [the terminal]")] = None,
-    which: Annotated[str, Parameter(help="which checkpoint: best or last")] = "best",
-    device: Annotated[str | None, Parameter(help="cpu, cuda, cuda:1, mps … [the fastest]")] = None,
+    which: Which = "best",
+    device: Device = None,
     common: Common = DEFAULT,
 ) -> None:
     """Fill the gaps of a text, or continue it to any length: what is given is never changed."""

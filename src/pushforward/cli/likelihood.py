@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from pushforward.cli.bar import Bar
+from pushforward.cli.options import Device, Folder, Which
 from pushforward.cli.output import DEFAULT, Common
-from pushforward.cli.sample import Bar
 from pushforward.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ SOURCE = "test, validation or train of the run's own data, or a file or folder o
 
 
 def likelihood(
-    run: Annotated[Path, Parameter(name="RUN", help="the folder of a run")],
+    run: Folder,
     /,
     *,
     data: Annotated[str, Parameter(help=SOURCE)] = "test",
@@ -42,8 +43,8 @@ def likelihood(
     ] = False,
     out: Annotated[Path | None, Parameter(name=("--out", "-o"), help="one row per item: .csv or .npz")] = None,
     seed: Annotated[int, Parameter(help="of the probes and cells")] = 0,
-    which: Annotated[str, Parameter(help="which checkpoint: best or last")] = "best",
-    device: Annotated[str | None, Parameter(help="cpu, cuda, cuda:1, mps … [the fastest]")] = None,
+    which: Which = "best",
+    device: Device = None,
     batch_size: Annotated[int, Parameter(help="items computed at once")] = 256,
     common: Common = DEFAULT,
 ) -> None:
@@ -70,11 +71,17 @@ def likelihood(
         )
     if out is not None:
         _write(scores, out)
-    values = {
+    values = {"data": data, "out": out, "checkpoint": found.checkpoint.path, "weights": found.weights}
+    common.result(_values(scores) | values, *_lines(scores, out))
+
+
+def _values(scores: Scores) -> dict[str, Any]:
+    of_images = scores.bits_per_dim is not None
+    return {
         "number": len(scores),
         "nats": {"mean": scores.mean, "standard_error": scores.error},
-        "bits_per_dim": None if scores.bits_per_dim is None else scores.bits(scores.mean),
-        "bits_per_dim_standard_error": None if scores.bits_per_dim is None else abs(scores.bits(scores.error)),
+        "bits_per_dim": scores.bits(scores.mean) if of_images else None,
+        "bits_per_dim_standard_error": abs(scores.bits(scores.error)) if of_images else None,
         "baselines": {"gaussian": scores.gaussian, "uniform": scores.uniform},
         "baseline": scores.baseline,
         "unit": scores.unit,
@@ -82,12 +89,7 @@ def likelihood(
         "evaluations": scores.evaluations,
         "method": scores.method,
         "density": scores.density,
-        "data": data,
-        "out": out,
-        "checkpoint": found.checkpoint.path,
-        "weights": found.weights,
     }
-    common.result(values, *_lines(scores, out))
 
 
 def _lines(scores: Scores, out: Path | None) -> Iterator[str]:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from pushforward.cli.bar import Bar
+from pushforward.cli.options import Device, Which
 from pushforward.cli.output import DEFAULT, Common
-from pushforward.cli.sample import Bar
 from pushforward.config.samplers import SAMPLERS
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ def predict(
     sampler: Annotated[str | None, Parameter(help=", ".join(SAMPLERS))] = None,
     steps: Annotated[int, Parameter(help="evaluations of the network per draw")] = 20,
     seed: Annotated[int, Parameter(help="a row's prediction depends on it and the row alone")] = 0,
-    which: Annotated[str, Parameter(help="which checkpoint: best or last")] = "best",
-    device: Annotated[str | None, Parameter(help="cpu, cuda, cuda:1, mps … [the fastest]")] = None,
+    which: Which = "best",
+    device: Device = None,
     common: Common = DEFAULT,
 ) -> None:
     """Predict the response of rows: mean, deviation and quantiles, or classes with probabilities and certainty."""

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from pushforward.cli.bar import Bar
+from pushforward.cli.options import Device, Folder, Which
 from pushforward.cli.output import DEFAULT, Common
 from pushforward.config.jump_samplers import JUMP_SAMPLERS
 from pushforward.config.samplers import SAMPLERS
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def sample(
-    run: Annotated[Path, Parameter(name="RUN", help="the folder of a run")],
+    run: Folder,
     /,
     *,
     number: Annotated[int, Parameter(name=("-n", "--number"), help="how many samples")] = 64,
@@ -60,8 +62,8 @@ def sample(
         Parameter(help="of pictures: the same by dynamic thresholding at this quantile, such as 0.995 [none]"),
     ] = None,
     temperature: Annotated[float, Parameter(help="of symbols: below 1 the likelier ones")] = 1.0,
-    which: Annotated[str, Parameter(help="which checkpoint: best or last")] = "best",
-    device: Annotated[str | None, Parameter(help="cpu, cuda, cuda:1, mps … [the fastest]")] = None,
+    which: Which = "best",
+    device: Device = None,
     batch_size: Annotated[int, Parameter(help="samples computed at once")] = 256,
     common: Common = DEFAULT,
 ) -> None:
@@ -93,12 +95,19 @@ def sample(
         )
     seconds = time.perf_counter() - began
     path = samples.save(out)
-    shape = list(samples.values.shape)
-    values = {"out": path, "number": number, "shape": shape, "dtype": str(samples.values.dtype), "seed": seed}
-    values |= {"seconds": round(seconds, 3)} | _way(found, sampler, steps, guidance)
-    asked = {"guidance_interval": guidance_interval, "clip": clip, "threshold": threshold}
-    values |= {name: value for name, value in asked.items() if value}
-    values |= {"checkpoint": found.checkpoint.path, "weights": found.weights}
+    shaping = {"guidance_interval": guidance_interval, "clip": clip, "threshold": threshold}
+    values = {
+        "out": path,
+        "number": number,
+        "shape": list(samples.values.shape),
+        "dtype": str(samples.values.dtype),
+        "seed": seed,
+        "seconds": round(seconds, 3),
+        **_way(found, sampler, steps, guidance),
+        **{name: value for name, value in shaping.items() if value},
+        "checkpoint": found.checkpoint.path,
+        "weights": found.weights,
+    }
     common.result(values, f"{number} samples in {seconds:.3g} s: {path}")
 
 
@@ -157,36 +166,3 @@ def default_suffix(run: Run) -> str:
         return ".txt"
     given = Path(run.config.data.source).suffix.lower()
     return given if given in (".npy", ".npz", ".tsv", ".parquet") else ".csv"
-
-
-_EVERY = 10.0
-"""Seconds between the lines that stand for a bar where there is no terminal."""
-
-
-class Bar:
-    """A bar in a terminal with the time left; elsewhere a line now and then. Called with (done, total)."""
-
-    def __init__(self, common: Common, what: str, total: int | None = None) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        console = common.console()
-        columns = TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-        self._common, self._what, self._lines = common, what, not console.is_terminal
-        self._began = self._said = time.monotonic()
-        self._task = self._bar.add_task(what, total=total)
-
-    def __enter__(self) -> Bar:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def __call__(self, done: int, total: int) -> None:
-        self._bar.update(self._task, completed=done, total=total)
-        now = time.monotonic()
-        if self._lines and now - self._said > _EVERY and 0 < done < total:
-            self._said = now
-            left = (now - self._began) * (total - done) / done
-            self._common.say(f"{self._what}: {done} of {total}, about {left:.0f} s left")

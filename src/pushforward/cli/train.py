@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from pushforward.cli.options import Device
 from pushforward.cli.output import DEFAULT, Common, quoted
 from pushforward.config.presets import PREDICTIVE, PRESETS, USUAL
 from pushforward.errors import UserError
@@ -29,7 +30,7 @@ def train(
     minutes: Annotated[float | None, Parameter(help="train for about this long instead")] = None,
     seed: Annotated[int | None, Parameter(help="of all randomness [0]")] = None,
     start_from: Annotated[Path | None, Parameter(name="--from", help="a run whose weights are the start")] = None,
-    device: Annotated[str | None, Parameter(help="cpu, cuda, cuda:1, mps … [the fastest]")] = None,
+    device: Device = None,
     restart: Annotated[
         bool, Parameter(negative=(), show_default=False, help="begin anew; an earlier run is moved aside")
     ] = False,

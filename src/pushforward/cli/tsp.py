@@ -129,7 +129,7 @@ def _short(
     problem: TravellingSalesman, run: Path | None, kicks: int, seed: int, common: Common
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """A short tour (n,), and the lengths on the way to it."""
-    from pushforward.cli.sample import Bar
+    from pushforward.cli.bar import Bar
     from pushforward.combinatorial.tsp import near_optimal
     from pushforward.config.tours import load_tours
     from pushforward.numerics.random import Draws

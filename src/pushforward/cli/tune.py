@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from pushforward.cli.bar import Bar
+from pushforward.cli.options import Device, Folder, Which
 from pushforward.cli.output import DEFAULT, Common, quoted
-from pushforward.cli.sample import Bar
 
 
 def tune(
-    run: Annotated[Path, Parameter(name="RUN", help="the folder of a run")],
+    run: Folder,
     /,
     *,
     evaluations: Annotated[int, Parameter(name=("--evaluations", "--steps"), help="of the network per sample")] = 8,
     effort: Annotated[float, Parameter(help="share of the starts, steps and batch that an exact model gets")] = 0.125,
     seed: Annotated[int, Parameter(help="of the starts")] = 0,
-    which: Annotated[str, Parameter(help="which checkpoint: best or last")] = "best",
-    device: Annotated[str | None, Parameter(help="cpu, cuda, cuda:1, mps … [the fastest]")] = None,
+    which: Which = "best",
+    device: Device = None,
     common: Common = DEFAULT,
 ) -> None:
     """Fit times and coefficients of a sampler of so many evaluations to this model, and use it where it helps.

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from pushforward.cli.bar import Bar
 from pushforward.cli.output import DEFAULT, Common
-from pushforward.cli.sample import Bar
 from pushforward.errors import UserError
 
 if TYPE_CHECKING:
