@@ -18,7 +18,7 @@ from pushforward.data.numbers import is_integer
 from pushforward.data.pairing import Pairing
 from pushforward.data.pixels import Pixels
 from pushforward.data.raw import Raw, Reading
-from pushforward.data.sources import READERS, read
+from pushforward.data.readers import READERS, read
 from pushforward.data.text import TextReading
 from pushforward.data.tokens import Tokens
 from pushforward.errors import UserError

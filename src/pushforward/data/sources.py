@@ -2,50 +2,25 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
-from pushforward.data.arrays import read_array
 from pushforward.data.assemble import Part, assemble
 from pushforward.data.builtin import BUILTIN
 from pushforward.data.conditions import Conditions, check_rows, read_conditions
 from pushforward.data.dataset import Dataset
-from pushforward.data.dicom import read_dicom
-from pushforward.data.folders import read_folder
-from pushforward.data.hdf5 import read_h5
 from pushforward.data.limits import default_limit
-from pushforward.data.nifti import read_nifti
-from pushforward.data.npz import read_npy, read_npz
-from pushforward.data.parquet import read_parquet
 from pushforward.data.picture import Opening
 from pushforward.data.raw import LabelSource, Raw, Reading
+from pushforward.data.readers import READERS, Source, extension, is_builtin, located, read
 from pushforward.data.splits import split, spread_order
-from pushforward.data.tables import read_csv
-from pushforward.data.text import TextReading, in_order, read_text
+from pushforward.data.text import TextReading, in_order
 from pushforward.errors import UserError
 
-Source = str | Path | np.ndarray | Tensor | tuple
-"""A built-in name, a path, an array (N, …), or a pair (array, labels)."""
-
-READERS: dict[str, Callable[[Path, Reading], Raw]] = {
-    ".npy": read_npy,
-    ".npz": read_npz,
-    ".csv": read_csv,
-    ".tsv": read_csv,
-    ".parquet": read_parquet,
-    ".h5": read_h5,
-    ".hdf5": read_h5,
-    ".nii": read_nifti,
-    ".nii.gz": read_nifti,
-    ".dcm": read_dicom,
-    ".txt": read_text,
-}
 _VALIDATION = ("validation", "valid", "val")
 _MODES = (None, "L", "RGB", "RGBA")
 
@@ -86,16 +61,24 @@ def load(
     or `image`, or those arrays; they are taken as they are.
     Raises UserError, one sentence, for anything wrong.
     """
-    if mode not in _MODES:
-        raise UserError(
-            f"mode={mode!r} was given, and L, RGB or RGBA was expected (or none, to keep what the files have)."
-        )
-    _check_meant(source, label_column, mode)
-    given = {"source": source, "labels": labels, "label_column": label_column, "validation": validation, "test": test}
-    given |= {"seed": seed, "limit": limit, "mode": mode, "channels_last": channels_last}
-    given |= {"tokens": tokens, "length": length, "lines": lines}
-    if length is not None and (isinstance(length, bool) or length < 2):
-        raise UserError(f"length={length} was given, and a number of units of at least 2 was expected.")
+    given = {
+        "source": source,
+        "labels": labels,
+        "label_column": label_column,
+        "validation": validation,
+        "test": test,
+        "seed": seed,
+        "limit": limit,
+        "mode": mode,
+        "channels_last": channels_last,
+        "max_pixels": max_pixels,
+        "memory_limit": memory_limit,
+        "tokens": tokens,
+        "length": length,
+        "lines": lines,
+        **({} if conditions is None else {"conditions": conditions}),
+    }
+    _check_options(source, label_column, mode, length)
     reading = Reading(
         labels,
         label_column,
@@ -105,23 +88,16 @@ def load(
         TextReading(tokens, length, lines),
         tuple(categories),
     )
-    origin = _origin({**given, "max_pixels": max_pixels, "memory_limit": memory_limit})
-    if origin is not None:
-        origin["categories"] = tuple(categories)
-        if conditions is not None:
-            origin = {**origin, "conditions": str(conditions)} if isinstance(conditions, str | Path) else None
     name = _name(source)
-    whole = source
-    source, validation, test = _folders_of_splits(source, validation, test)
-    split_already = source is not whole
-    raw = read(source, reading)
-    if split_already:
+    whole, validation, test = _folders_of_splits(source, validation, test)
+    raw = read(whole, reading)
+    if whole is not source:
         raw = replace(raw, messages=(*raw.messages, "split as the folders inside say"))
     if conditions is not None:
         raw = _told(raw, conditions, (validation, test), reading)
-    builtin = isinstance(source, str) and source in BUILTIN
-    parts = _parts(raw, validation, test, 0 if builtin else seed, limit, replace(reading, labels=_for_others(labels)))
-    return replace(assemble(name, *parts), origin=origin)
+    of_others = replace(reading, labels=_for_others(labels))
+    parts = _parts(raw, validation, test, 0 if is_builtin(source) else seed, limit, of_others)
+    return replace(assemble(name, *parts), origin=_origin(given, categories))
 
 
 def _told(raw: Raw, conditions: Conditions, others: Sequence[float | Source], reading: Reading) -> Raw:
@@ -138,15 +114,19 @@ def _told(raw: Raw, conditions: Conditions, others: Sequence[float | Source], re
     return replace(raw, conditions=found)
 
 
-def _origin(given: Mapping[str, Any]) -> dict[str, Any] | None:
+def _origin(given: Mapping[str, Any], categories: Sequence[str]) -> dict[str, Any] | None:
     """The arguments of `load` that read the same data again; None where some of them are arrays."""
     plain = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
     readable = all(value is None or isinstance(value, str | bool | int | float) for value in plain.values())
-    return plain if readable else None
+    return {**plain, "categories": tuple(categories)} if readable else None
 
 
-def _check_meant(source: Source, label_column: str | None, mode: str | None) -> None:
-    """What would change nothing is a misunderstanding."""
+def _check_options(source: Source, label_column: str | None, mode: str | None, length: int | None) -> None:
+    """Raises UserError for what cannot be, and for what would change nothing: that is a misunderstanding."""
+    if mode not in _MODES:
+        raise UserError(
+            f"mode={mode!r} was given, and L, RGB or RGBA was expected (or none, to keep what the files have)."
+        )
     suffix = extension(Path(source)) if isinstance(source, str | Path) else ""
     if label_column is not None and suffix not in (".csv", ".tsv", ".parquet"):
         raise UserError(
@@ -155,73 +135,19 @@ def _check_meant(source: Source, label_column: str | None, mode: str | None) -> 
         )
     if mode is not None and (suffix in READERS or not isinstance(source, str | Path) or source in BUILTIN):
         raise UserError(f"mode={mode!r} was given with {_called(source)}, and it converts image files: leave it out.")
+    if length is not None and (isinstance(length, bool) or length < 2):
+        raise UserError(f"length={length} was given, and a number of units of at least 2 was expected.")
 
 
 def _called(source: Source) -> str:
     return str(source)[:80] if isinstance(source, str | Path) else "an array"
 
 
-def read(source: Source, reading: Reading) -> Raw:
-    """The rows of one source, checked but not split."""
-    if isinstance(source, tuple):
-        if len(source) != 2:
-            raise UserError(f"A tuple of {len(source)} was given, and (values, labels) was expected.")
-        return read_array(source[0], source[1], "the array", reading)
-    if isinstance(source, np.ndarray | Tensor):
-        return read_array(source, None, "the array", reading)
-    if not isinstance(source, str | Path):
-        raise UserError(
-            f"Data of type {type(source).__name__} was given, and a path, name, array or tensor was expected."
-        )
-    if isinstance(source, str) and source in BUILTIN:
-        return BUILTIN[source]()
-    return _read_path(_located(source), reading)
-
-
-def _read_path(path: Path, reading: Reading) -> Raw:
-    if path.is_dir():
-        return read_folder(path, reading)
-    reader = READERS.get(extension(path))
-    if reader is None:
-        raise UserError(
-            f"{path} ends in {path.suffix or 'nothing'}, and {', '.join(READERS)} or a folder of images was expected: "
-            "convert it to one of these."
-        )
-    return reader(path, reading)
-
-
-def extension(path: Path) -> str:
-    """What a name ends in, in small letters: .nii.gz is one extension."""
-    name = path.name.lower()
-    return ".nii.gz" if name.endswith(".nii.gz") else path.suffix.lower()
-
-
-def _located(source: str | Path) -> Path:
-    """The path with ~ expanded, or UserError where nothing is there."""
-    try:
-        path = Path(source).expanduser()
-        exists = path.exists()
-    except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(f"{str(source)[:80]!r} is not a usable path ({str(error)[:80]}): check it.") from error
-    if not exists:
-        raise UserError(f"There is no data at {str(path)!r}{_nearest(path)}: check the path.")
-    return path
-
-
-def _nearest(path: Path) -> str:
-    try:
-        here = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
-    except OSError:
-        here = []
-    close = difflib.get_close_matches(path.name, [*here, *BUILTIN], n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
-
-
 def _folders_of_splits(
     source: Source, validation: float | Source, test: float | Source
 ) -> tuple[Source, float | Source, float | Source]:
     """A folder whose only sub-folders are `train` and validation or test ones is split already."""
-    if not isinstance(source, str | Path) or source in BUILTIN or not (root := _located(source)).is_dir():
+    if not isinstance(source, str | Path) or source in BUILTIN or not (root := located(source)).is_dir():
         return source, validation, test
     inside = {path.name.lower(): path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")}
     if "train" not in inside or len(inside) < 2 or not set(inside) <= {"train", *_VALIDATION, "test"}:
@@ -242,7 +168,7 @@ def _for_others(labels: LabelSource) -> LabelSource:
 def _name(source: Source) -> str:
     if not isinstance(source, str | Path):
         return "array"
-    return source if isinstance(source, str) and source in BUILTIN else _located(source).resolve().name
+    return source if is_builtin(source) else located(source).resolve().name
 
 
 def _parts(
