@@ -14,6 +14,7 @@ from pushforward.config.calibrating import calibrate
 from pushforward.config.datasets import data_config, load_data
 from pushforward.config.decoding import brain
 from pushforward.config.editing import edit
+from pushforward.config.latents import encode, interpolate
 from pushforward.config.predicting import predict
 from pushforward.config.presets import preset as preset_entries
 from pushforward.config.read import family_of, read_config, read_toml
@@ -21,7 +22,7 @@ from pushforward.config.recommending import recommended
 from pushforward.config.restoring import checked_likelihood, restore, simulate
 from pushforward.config.run import Run, load_run
 from pushforward.config.schema import Config
-from pushforward.config.scoring import encode, interpolate, likelihood
+from pushforward.config.scoring import likelihood
 from pushforward.config.stored import Stored, read_stored
 from pushforward.config.telling import telling
 from pushforward.config.training import train
