@@ -58,6 +58,13 @@ def test_the_first_candidate_with_nothing_against_it_is_taken_and_it_is_said_why
     assert "80 % intervals" in found.trials[1].told()
 
 
+def test_a_question_of_few_items_is_tried_on_more_of_them():
+    few = Question(DENOISER, replace(SEEN, y=SEEN.y.expand(2, 2)), (3,), 2, F64)
+    right = Candidate("exact score", Guidance(Exact()), 40)
+    found = recommend(few, [right], items=24)
+    assert found.calibrated and found.trials[0].score == recommend(QUESTION, [right]).trials[0].score
+
+
 def test_where_none_is_right_the_best_is_taken_and_it_is_said_that_it_is_wrong():
     far = Candidate("far", _Shifted(), 30)
     found = recommend(QUESTION, [Candidate("flat", Flat(), 1), far])

@@ -111,6 +111,11 @@ def restore(
     if config.noise.unknown and method is None:
         method = ESTIMATING
         common.say(f"the noise level is estimated with the items, by the method {ESTIMATING}")
+    if guidance != 1.0:
+        common.say(
+            f"a guidance of {guidance:g} follows no law that the model learned: the draws are no posterior, and "
+            "their spread is not to be trusted"
+        )
     if method is None and isinstance(found.generator, LatentGenerator):
         common.say(
             "restored through the decoder by guidance, an approximation whose uncertainty is not to be trusted as it "

@@ -166,6 +166,7 @@ def recommend(
     question: Question,
     candidates: Sequence[Candidate] | None = None,
     *,
+    items: int | None = None,
     samples: int = 19,
     seed: int = 0,
     most: int = 1000,
@@ -175,28 +176,29 @@ def recommend(
 ) -> Recommendation:
     """The method for questions like this one: its operator, its noise and its prior, on simulated data.
 
-    `question.items` measurements, at least twenty, are simulated of items that `truths` evaluations draw; conditions
-    bound to its denoiser have as many entries, or none. What the question's measurements are is not used. Raises
-    UserError for fewer items, or no candidates.
+    `items` measurements, at least twenty, are simulated of items that `truths` evaluations draw: by default as many as
+    the question has, which is the number where operator, noise or conditions differ from item to item. What the
+    question's measurements are is not used. Raises UserError for fewer items, or no candidates.
     """
-    if question.items < _LEAST or samples < 9:
+    items = question.items if items is None else items
+    if items < _LEAST or samples < 9:
         raise UserError(
             f"a recommendation is measured on at least {_LEAST} simulated items with 9 draws each; got "
-            f"{question.items} and {samples}"
+            f"{items} and {samples}"
         )
     tried = usual_candidates(question, most) if candidates is None else tuple(candidates)
     if not tried:
         raise UserError(f"no method answers such a likelihood within {most} evaluations")
     tell = told or _silent
     tell("simulating", 0, len(tried))
-    common = _simulated(question, None, seed, truths, at_once)
+    common = _simulated(question, None, items, seed, truths, at_once)
     # Of the usual ones: those that `most` leaves out, in whose place nothing else is to be trusted.
     dearer = [] if candidates is not None else [c for c in usual_candidates(question, _ANY) if c.evaluations > most]
     dearer, trials = [c for c in dearer if c.exact], list[Trial]()
     for i, candidate in enumerate(sorted(tried, key=lambda c: not c.exact)):
         tell(f"trying {candidate.name}", i, len(tried))
         own = isinstance(candidate.method, OwnLaw)
-        asked, truth = _simulated(question, candidate, seed, truths, at_once) if own else common
+        asked, truth = _simulated(question, candidate, items, seed, truths, at_once) if own else common
         trial = try_out(candidate, asked, truth, samples, seed, at_once)
         # Approximations come last: where an exact method had an answer, and it was wrong, they are no better founded.
         asked_exactly = bool(dearer) or any(_answered_exactly(t, tried) for t in trials)
@@ -207,15 +209,15 @@ def recommend(
 
 
 def _simulated(
-    question: Question, candidate: Candidate | None, seed: int, truths: int, at_once: int | None
+    question: Question, candidate: Candidate | None, items: int, seed: int, truths: int, at_once: int | None
 ) -> tuple[Question, Tensor]:
     """The question of measurements of items that the candidate's law, or the reverse SDE, draws; and the items."""
-    keys, rows = Draws.of(seed, range(question.items), "recommend", question.device), at_once or question.items
+    keys, rows = Draws.of(seed, range(items), "recommend", question.device), at_once or items
     if candidate is not None and isinstance(candidate.method, OwnLaw):
         truth = candidate.method.prior_draws(question.denoiser, question.shape, keys, question.dtype, rows)
     else:
         truth = prior_draws(question.denoiser, question.shape, keys, truths, question.dtype, rows)
-    return replace(question, likelihood=measured(question.likelihood, truth, keys)), truth
+    return replace(question, likelihood=measured(question.likelihood, truth, keys), items=items), truth
 
 
 def _answered_exactly(trial: Trial, tried: Sequence[Candidate]) -> bool:
