@@ -242,3 +242,43 @@ def test_units_and_dense_matrices_keep_a_singular_system(operator):
     found = system.s.flatten().sort(descending=True).values
     assert torch.allclose(found[: len(expected)], expected[: len(found)], rtol=0, atol=1e-12)
     assert (Matrix(noise(3, 4).to(torch.complex128)) @ RealAsComplex()).svd((4,)) is None
+
+
+def test_norms_of_operators_that_differ_are_found_once_for_each_item(monkeypatch):
+    weights = torch.tensor([1.0, 3.0, 2.0], dtype=torch.float64)
+    asked = []
+
+    @dataclass(frozen=True, eq=False)
+    class Weighted(LinearOperator):
+        """Running sums times a number of each item: no singular system is known."""
+
+        weight: torch.Tensor
+
+        @property
+        def x_shape(self):
+            return (4,)
+
+        @property
+        def items(self):
+            return len(self.weight)
+
+        @property
+        def per_item(self):
+            return ("weight",)
+
+        def __call__(self, x):
+            asked.append(len(x))
+            return self.weight[:, None] * x.cumsum(1)
+
+        def adjoint(self, y):
+            return self.weight[:, None] * y.flip(1).cumsum(1).flip(1)
+
+    operator = Weighted(weights)
+    expected = weights * torch.linalg.matrix_norm(torch.ones(4, 4, dtype=torch.float64).tril(), 2)
+    assert torch.allclose(operator.norms(), expected, rtol=1e-8)
+    assert operator.norm() == pytest.approx(float(expected.max()), rel=1e-8)
+    asked.clear()
+    chosen = operator.select(torch.tensor([2, 2, 0])).select(torch.tensor([1, 2]))
+    assert chosen.norms().tolist() == operator.norms()[[2, 0]].tolist() and not asked
+    monkeypatch.setattr("pushforward.inverse.operators.operator._VALUES", 8)
+    assert torch.allclose(Weighted(weights).norms(), expected, rtol=1e-8) and max(asked) == 2

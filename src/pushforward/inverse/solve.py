@@ -110,10 +110,12 @@ def cgls(
     return x if iterations is not None else best
 
 
-def largest_singular_value(forward: Map, adjoint: Map, like: Tensor, most: int = 80, tolerance: float = 1e-10) -> float:
-    """‖A‖ of items like `like` (B, …), the largest of all B, by Lanczos iteration on A* A with reorthogonalisation.
+def largest_singular_values(
+    forward: Map, adjoint: Map, like: Tensor, most: int = 80, tolerance: float = 1e-10
+) -> Tensor:
+    """‖A‖ of each item like those of `like` (B, …), by Lanczos iteration on A* A with reorthogonalisation: (B,).
 
-    Starts from counted noise; stops where the value changes by less than `tolerance`, relative. Never more than ‖A‖;
+    Starts from counted noise; stops where no value changes by more than `tolerance`, relative. Never more than ‖A‖;
     up to about 1e-4 less where many singular values crowd below the largest.
     """
     v = noise_like(like, "norm")
@@ -133,7 +135,7 @@ def largest_singular_value(forward: Map, adjoint: Map, like: Tensor, most: int =
         length = squares(w).sqrt()
         beside.append(length)
         basis.append(w / expand(torch.where(length > 0, length, 1), w))
-    return float(value.clamp(min=0).max().sqrt())
+    return value.clamp(min=0).sqrt()
 
 
 def _tridiagonal(diagonal: list[Tensor], beside: list[Tensor]) -> Tensor:

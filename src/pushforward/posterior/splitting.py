@@ -54,7 +54,7 @@ class Splitting(Bridge):
         self.operator: LinearOperator = gaussian.linear
         self.system: SingularSystem | None = self.operator.svd(shape)
         self.sigma = torch.as_tensor(gaussian.sigma, dtype=torch.float64, device=gaussian.y.device)
-        self.norm = _norm(self.operator, self.system, shape).to(self.sigma.device)
+        self.norm = _norm(self.operator, shape).to(self.sigma.device)
         self.last = torch.as_tensor(margin * self.sigma / self.norm, dtype=torch.float64)
         self._kept: Seen | None = None
 
@@ -143,17 +143,9 @@ def split_likelihood(likelihood: Likelihood) -> Gaussian:
     return likelihood.whitened()
 
 
-def _norm(operator: LinearOperator, system: SingularSystem | None, shape: Shape) -> Tensor:
-    """‖A‖ of each item, () or (B,); where there is no singular system the largest of all items."""
-    if system is not None:
-        norm = system.s.flatten(1).amax(1).double()
-        found = norm[0] if len(norm) == 1 else norm
-    else:
-        # Kept: where the noise level is drawn as well, bridges are made anew for every sweep.
-        kept: dict[Shape, float] = operator.__dict__.setdefault("_norms", {})
-        if shape not in kept:
-            kept[shape] = operator.norm(shape)
-        found = torch.tensor(kept[shape], dtype=torch.float64)
-    if not bool((found > 0).all()):
+def _norm(operator: LinearOperator, shape: Shape) -> Tensor:
+    """‖A‖ of each item: () where all are alike, or (B,)."""
+    norm = operator.norms(shape)
+    if not bool((norm > 0).all()):
         raise UserError("this operator measures nothing: it is zero everywhere")
-    return found
+    return norm[0] if len(norm) == 1 else norm

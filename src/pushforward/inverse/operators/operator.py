@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from pushforward.errors import UserError
 from pushforward.inverse.operators.singular import SingularSystem
-from pushforward.inverse.solve import cgls, conjugate_gradients, largest_singular_value
+from pushforward.inverse.solve import cgls, conjugate_gradients, largest_singular_values
 from pushforward.numerics.broadcast import Scalar, entries_of, expand
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, ...]
 Result = TypeVar("Result")
+
+_VALUES = 1 << 18
+"""Values of the items that an iteration for norms is run on at once: it holds up to eighty such vectors."""
 
 
 class Operator(ABC):
@@ -111,7 +115,10 @@ class Operator(ABC):
 
         Raises UserError where there are parameters for fewer items.
         """
-        return self._rebuilt(lambda tensor: entries_of(tensor, index, "operators' parameters"), self.per_item, index)
+        found = self._rebuilt(lambda tensor: entries_of(tensor, index, "operators' parameters"), self.per_item, index)
+        if found is not self and self.items is not None:
+            found.__dict__["_chosen"] = (self, index)  # what is found once for each item need not be found again
+        return found
 
     def to(self, device: torch.device | str) -> Self:
         """The operator with its tensors on a device."""
@@ -231,11 +238,33 @@ class LinearOperator(Operator):
         return cgls(self, self.adjoint, y) if system is None else system.pseudo_inverse(y)
 
     def norm(self, shape: Shape | None = None) -> float:
-        """The largest singular value (of all items, where they differ): in closed form, else by Lanczos iteration."""
-        system = self.svd(shape)
-        if system is not None:
-            return float(system.s.max())
-        return largest_singular_value(self, self.adjoint, self.zeros(shape))
+        """The largest singular value, of all items where they differ."""
+        return float(self.norms(shape).max())
+
+    def norms(self, shape: Shape | None = None) -> Tensor:
+        """The largest singular value of each item, (B,) or (1,) where all are alike, in double precision. Kept.
+
+        In closed form where there is a singular system, else by Lanczos iteration, on some items at a time.
+        """
+        kept: dict[Shape, Tensor] = self.__dict__.setdefault("_norms", {})
+        shape = self.resolve(shape)
+        if shape not in kept:
+            system, chosen = self.svd(shape), self.__dict__.get("_chosen")
+            if system is not None:
+                kept[shape] = system.s.flatten(1).amax(1).double()
+            elif chosen is not None:
+                whole, index = chosen
+                kept[shape] = whole.norms(shape)[index.to(whole.norms(shape).device)]
+            else:
+                kept[shape] = torch.cat([_norms(part, shape) for part in self._parts(shape)])
+        return kept[shape]
+
+    def _parts(self, shape: Shape) -> list[Self]:
+        """The operator of some items at a time, where they differ: as many as an iteration may hold in memory."""
+        most = max(1, _VALUES // math.prod(shape))
+        if self.items is None or self.items <= most:
+            return [self]
+        return [self.select(index) for index in torch.arange(self.items).split(most)]
 
     def check(self, shape: Shape | None = None, tolerance: float = 1e-9) -> float:
         """The largest relative error of: linearity, the adjoint, the singular system; in double precision.
@@ -294,3 +323,7 @@ def told(operator: Operator) -> str:
 
 def _fields(operator: Operator) -> tuple[Any, ...]:
     return fields(operator) if is_dataclass(operator) else ()
+
+
+def _norms(operator: LinearOperator, shape: Shape) -> Tensor:
+    return largest_singular_values(operator, operator.adjoint, operator.zeros(shape)).double()

@@ -52,12 +52,8 @@ def mean_square(operator: LinearOperator, like: Tensor, measured: Tensor) -> Ten
 
 
 def size_of(operator: LinearOperator, like: Tensor) -> float:
-    """‖A‖ for items like `like`. Kept."""
-    shape = tuple(like.shape[1:])
-    kept: dict[Shape, float] = operator.__dict__.setdefault("_sizes", {})
-    if shape not in kept:
-        kept[shape] = operator.norm(shape)
-    return kept[shape]
+    """‖A‖ for items like `like`."""
+    return operator.norm(tuple(like.shape[1:]))
 
 
 def linear_gain(likelihood: Gaussian, mean: Tensor, variance: Scalar) -> Tensor:
