@@ -21,7 +21,7 @@ from common import kept, verdict
 
 import pushforward as pf
 from pushforward.data.tables import delimiter_of
-from pushforward.metrics.tables import Kinds, copied, evaluate_table, independent, target_of
+from pushforward.metrics.tables import Kinds, copied, evaluate_table, independent
 
 
 def builtin(name, out):
@@ -101,9 +101,9 @@ def run(path, args):
         "independent columns": independent(train, len(train)),
         "copies with noise": copied(train, kinds.coded, len(train)),
     }
-    target = target_of(kinds.coded, False)
+    last = train.shape[1] - 1  # what is predicted: the class, or the load
     scores = {
-        name: {row.name: (row.value, row.floor) for row in evaluate_table(rows, train, test, kinds, target=target)}
+        name: {row.name: (row.value, row.floor) for row in evaluate_table(rows, train, test, kinds, target=last)}
         for name, rows in tables.items()
     }
     return {"columns": same, "rows": len(train), "scores": scores}
