@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from pushforward.cli.bar import Bar
-from pushforward.cli.likelihood import SOURCE
-from pushforward.cli.options import Device, Folder, Which
+from pushforward.cli.options import SOURCE, Device, Folder, Which
 from pushforward.cli.output import DEFAULT, Common
 from pushforward.errors import UserError
 

@@ -7,10 +7,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from pushforward.cli.likelihood import SOURCE
+from pushforward.cli.bar import Bar
+from pushforward.cli.options import SOURCE, Device, Folder, Which
 from pushforward.cli.output import DEFAULT, Common
-from pushforward.cli.restore import Folder, OperatorFile, RunCode
-from pushforward.cli.sample import Bar
+from pushforward.cli.restore import OperatorFile, RunCode
 from pushforward.config.methods import METHODS, USUAL_METHOD
 
 
@@ -31,8 +31,8 @@ def calibrate(
     guidance: Annotated[float, Parameter(help="weight towards the label; 1 is none")] = 1.0,
     seed: Annotated[int, Parameter(help="of the items, their noise and the draws")] = 0,
     out: Annotated[Path | None, Parameter(name=("--out", "-o"), help="a folder [RUN/calibration]")] = None,
-    which: Annotated[str, Parameter(help="which checkpoint: best or last")] = "best",
-    device: Annotated[str | None, Parameter(help="cpu, cuda, cuda:1, mps … [the fastest]")] = None,
+    which: Which = "best",
+    device: Device = None,
     batch_size: Annotated[int, Parameter(help="draws computed at once")] = 256,
     common: Common = DEFAULT,
 ) -> None:

@@ -7,8 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from pushforward.cli.likelihood import SOURCE
-from pushforward.cli.options import Device, Which
+from pushforward.cli.options import SOURCE, Device, Which
 from pushforward.cli.output import DEFAULT, Common
 
 

@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from pushforward.cli.bar import Bar
-from pushforward.cli.options import Device, Folder, Which
+from pushforward.cli.options import SOURCE, Device, Folder, Which
 from pushforward.cli.output import DEFAULT, Common
 from pushforward.errors import UserError
 
 if TYPE_CHECKING:
     from pushforward.models.scoring import Scores
-
-SOURCE = "test, validation or train of the run's own data, or a file or folder of the same form"
 
 
 def likelihood(

@@ -10,3 +10,4 @@ from cyclopts import Parameter
 Folder = Annotated[Path, Parameter(name="RUN", help="the folder of a run")]
 Which = Annotated[str, Parameter(help="which checkpoint: best or last")]
 Device = Annotated[str | None, Parameter(help="cpu, cuda, cuda:1, mps … [the fastest]")]
+SOURCE = "test, validation or train of the run's own data, or a file or folder of the same form"

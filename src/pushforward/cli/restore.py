@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from pushforward.cli.likelihood import SOURCE
+from pushforward.cli.bar import Bar
+from pushforward.cli.options import SOURCE, Device, Folder, Which
 from pushforward.cli.output import DEFAULT, Common
-from pushforward.cli.sample import Bar, told
+from pushforward.cli.sample import told
 from pushforward.config.methods import METHODS, USUAL_METHOD
 from pushforward.errors import UserError
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from pushforward.config.run import Run
     from pushforward.data.format import Format
 
-Folder = Annotated[Path, Parameter(name="RUN", help="the folder of a run")]
 OperatorFile = Annotated[Path, Parameter(name="--operator", help="a .toml file: what was measured, with which noise")]
 RunCode = Annotated[
     bool, Parameter(negative=(), show_default=False, help="let the operator file run Python code that it names")
@@ -78,8 +78,8 @@ def restore(
     ] = None,
     seed: Annotated[int, Parameter(help="of the draws")] = 0,
     out: Annotated[Path | None, Parameter(name=("--out", "-o"), help="a folder [RUN/restored]")] = None,
-    which: Annotated[str, Parameter(help="which checkpoint: best or last")] = "best",
-    device: Annotated[str | None, Parameter(help="cpu, cuda, cuda:1, mps … [the fastest]")] = None,
+    which: Which = "best",
+    device: Device = None,
     batch_size: Annotated[int, Parameter(help="draws computed at once")] = 256,
     common: Common = DEFAULT,
 ) -> None:
