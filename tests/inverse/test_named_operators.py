@@ -194,5 +194,5 @@ def test_cgls_regularises_by_stopping_and_ends_at_least_squares():
 def test_the_largest_singular_value_of_a_long_spectrum():
     spectrum = torch.linspace(0, 1, 400, dtype=F64) ** 0.1
     found = largest_singular_values(lambda v: v * spectrum, lambda v: v * spectrum, torch.zeros(1, 400, dtype=F64))
-    assert found == pytest.approx(1.0, rel=1e-4)  # thirty values lie within 1 % of the largest
-    assert largest_singular_values(lambda v: 0 * v, lambda v: 0 * v, torch.zeros(2, 5, dtype=F64)) .tolist() == [0, 0]
+    assert float(found) == pytest.approx(1.0, rel=1e-4)  # thirty values lie within 1 % of the largest
+    assert largest_singular_values(lambda v: 0 * v, lambda v: 0 * v, torch.zeros(2, 5, dtype=F64)).tolist() == [0, 0]
