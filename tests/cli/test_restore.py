@@ -104,6 +104,15 @@ def test_every_exact_method_by_its_name(command, refused, digits_run, operator, 
     assert "at least" in refused(*asked, "--samples", 1, "--evaluations", 1, "--out", tmp_path / "out")
 
 
+def test_guidance_is_said_to_follow_no_law(command, refused, digits_run, operator, tmp_path):
+    np.save(tmp_path / "y.npy", np.full((1, 1, 8, 8), 3.0))
+    asked = ("restore", digits_run, "--operator", operator(), "--measurement", tmp_path / "y.npy", "--method", "ddrm")
+    asked = (*asked, "--samples", 1, "--evaluations", 3, "--out", tmp_path / "out")
+    plain, guided = (command(*asked, "--label", 3, "--guidance", weight) for weight in (1, 2))
+    assert "follows no law" in guided.out + guided.err and "follows no law" not in plain.out + plain.err
+    assert "needs a label" in refused(*asked, "--guidance", 2)
+
+
 @pytest.mark.parametrize("method", [name for name in METHODS if name not in EXACT])
 def test_every_method_by_its_name(command, digits_run, operator, tmp_path, method):
     measured = tmp_path / "y.npy"

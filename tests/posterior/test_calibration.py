@@ -23,6 +23,7 @@ from pushforward.posterior import (
     measured,
     prior_draws,
     ranks_of,
+    scaled,
     stein_test,
 )
 from pushforward.posterior.splitting import Splitting
@@ -233,3 +234,15 @@ def test_items_and_measurements_are_simulated_from_the_model():
     assert torch.equal(labels.label, x[:8, :3].argmax(1))
     with pytest.raises(UserError, match="energy"):
         measured(Energy(lambda v: v.sum(1)), x[:2], Draws.of(9, range(2)))
+
+
+def test_a_scale_is_fitted_to_draws_as_they_are_weighted():
+    """x | y ~ N(y/2, 1/2), drawn with twice the variance and weighted right: intervals need no scale."""
+    items = 400
+    x = Draws.of(0, range(items), "x").normal((1,), F64)
+    middle = (x + Draws.of(0, range(items), "noise").normal((1,), F64)) / 2
+    z = Draws.of(0, range(400), "draws").normal((items, 1), F64)
+    weighted = Posterior(middle + z, 1.0, log_weights=torch.log_softmax(-z[..., 0].square() / 2, 0))
+    scale, held, plain = scaled(weighted, x)
+    assert scale.scale == pytest.approx(1.645, abs=0.15) and abs(held - 0.9) < 0.05 and abs(plain - 0.9) < 0.05
+    assert scaled(Posterior(middle + z, 1.0), x)[0].scale < 1.3  # the same draws counted alike are too wide

@@ -111,7 +111,7 @@ def restore(
     if config.noise.unknown and method is None:
         method = ESTIMATING
         common.say(f"the noise level is estimated with the items, by the method {ESTIMATING}")
-    if guidance != 1.0:
+    if guidance != 1.0 and (label is not None or conditions is not None):
         common.say(
             f"a guidance of {guidance:g} follows no law that the model learned: the draws are no posterior, and "
             "their spread is not to be trusted"

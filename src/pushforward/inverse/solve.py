@@ -118,7 +118,7 @@ def largest_singular_values(
     Starts from counted noise; stops where no value changes by more than `tolerance`, relative. Never more than ‖A‖;
     up to about 1e-4 less where many singular values crowd below the largest.
     """
-    v = noise_like(like, "norm")
+    v = noise_like(like[:1], "norm").expand_as(like)  # the same for all, so that none depends on its place in the batch
     basis = [v / expand(squares(v).sqrt(), v)]
     diagonal: list[Tensor] = []
     beside: list[Tensor] = []

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Augment = Callable[["Batch", Draws], "Batch"]
 """A change of a training batch, drawn from one key per item."""
+
 _SOON = 25
 """Steps before which nothing is worth a validation."""
 

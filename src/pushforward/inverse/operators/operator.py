@@ -254,7 +254,8 @@ class LinearOperator(Operator):
                 kept[shape] = system.s.flatten(1).amax(1).double()
             elif chosen is not None:
                 whole, index = chosen
-                kept[shape] = whole.norms(shape)[index.to(whole.norms(shape).device)]
+                norms = whole.norms(shape)
+                kept[shape] = norms[index.to(norms.device)]
             else:
                 kept[shape] = torch.cat([_norms(part, shape) for part in self._parts(shape)])
         return kept[shape]
