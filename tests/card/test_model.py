@@ -7,13 +7,14 @@ import pytest
 import torch
 from scipy import stats
 
+from pushforward.card.draws import sample_draws
 from pushforward.data.format import Format
 from pushforward.data.labels import Labels
 from pushforward.data.pairing import Feature, Pairing, Response
 from pushforward.denoisers.estimate import Estimate
-from pushforward.errors import UserError
+from pushforward.errors import NumericalError, UserError
 from pushforward.models.card import given_mean, published_card, usual_card
-from pushforward.models.predictor import Predictor
+from pushforward.models.predictor import Prediction, Predictor
 from pushforward.paths import UniformLogSNR
 from pushforward.samplers import Ancestral, Sampler, analytic
 from pushforward.training.loop import fit
@@ -115,11 +116,62 @@ def test_a_million_draws_are_made_in_one_stream_of_small_batches(exact):
     assert found.samples is None and found.mean.shape == (10_000, 1) and found.quantiles.shape == (10_000, 1, 1)
 
 
+def test_f_and_the_noise_of_samplers_are_where_the_model_is(exact, monkeypatch):
+    """On another device than the rows, here one that only knows shapes."""
+    asked = {}
+
+    class Elsewhere(torch.nn.Module):
+        def out_of_fold(self, x, y):
+            asked["f"] = x.device.type, y.device.type
+            return torch.zeros(y.shape)
+
+    class Watched:
+        def sample(self, denoiser, x, evaluations, draws, observe=None):
+            asked["noise"] = draws.at(0).normal((1,)).device.type, x.device.type
+            raise StopIteration
+
+    card = usual_card(PAIRING, mean=given_mean(PAIRING), width=8, depth=1).to("meta")
+    card.mean = Elsewhere()
+    rows, _ = card.prepared(torch.ones(3, 1), torch.ones(3, 1), 3, measure=False)
+    assert asked["f"] == ("meta", "meta") and rows.values.device.type == "cpu"
+    x = torch.ones(2, 1)
+    monkeypatch.setattr(
+        "pushforward.models.predictor.sample_draws", lambda x, n, seed: sample_draws(torch.ones(2, 1), n, seed)
+    )
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        list(Predictor(card, Format(PAIRING)).stream(x, 2, f=x, sampler=Watched(), at_once=4))
+    assert asked["noise"] == ("meta", "meta")
+
+
+def test_draws_that_are_not_finite_are_an_error(exact):
+    exact.card.scale.fill_(torch.inf)
+    with pytest.raises(NumericalError, match="draws are not finite"):
+        exact.predict(torch.zeros(1, 1), f=torch.zeros(1, 1))
+
+
+def test_columns_of_a_prediction_never_take_the_place_of_a_response():
+    one, two = np.array([[1.0, 2.0]]), np.array([[3.0, 4.0]])
+    found = Prediction(one, two, (0.5,), one[:, None], np.stack((one, two), 1)).columns(("y", "y_sd"))
+    assert {name: float(column[0]) for name, column in found.items()} == {
+        "y": 1, "y_sd (2)": 3, "y_q50": 1, "y_draw1": 1, "y_draw2": 3,
+        "y_sd": 2, "y_sd_sd": 4, "y_sd_q50": 2, "y_sd_draw1": 2, "y_sd_draw2": 4,
+    }  # fmt: skip
+
+
+def test_the_deviation_of_residuals_is_their_own_in_both_settings():
+    nothing, response = torch.zeros(50, 1), torch.tensor([[-0.5], [0.5]]).repeat(25, 1)
+    for make in (usual_card, published_card):
+        card = make(PAIRING, mean=given_mean(PAIRING))
+        card.prepared(response, nothing, 50, nothing)
+        assert float(card.deviation) == pytest.approx(0.5, abs=1e-5)
+
+
 def test_what_cannot_be_asked_is_refused(exact):
     with pytest.raises(UserError, match="makes no rows"):
         exact.sample(3)
-    with pytest.raises(UserError, match="at least 1"):
-        list(exact.stream(torch.zeros(1, 1), 0))
+    for count in (0, 2.5, "a"):
+        with pytest.raises(UserError, match="whole number of at least 1"):
+            list(exact.stream(torch.zeros(1, 1), count))
     with pytest.raises(UserError, match="predicts numbers"):
         exact.classify(torch.zeros(1, 1))
     with pytest.raises(UserError, match="between 0 and 1"):

@@ -116,6 +116,52 @@ def test_classes_of_text(rows, command, tmp_path):
     assert {m["name"] for m in scored["figures"]} >= {"accuracy", "ECE", "PAvPU"}
 
 
+def test_no_column_takes_the_place_of_the_class(command, tmp_path):
+    rng = np.random.default_rng(0)
+    rows = [[round(x, 3), "wide" if x > 0 else "narrow"] for x in rng.normal(size=40)]
+    table = write(tmp_path / "table.csv", rows, ("a", "width"))
+    run, out = tmp_path / "run", tmp_path / "out.csv"
+    assert command("train", table, "--target", "width", *QUICK, "--out", run).code == 0
+    assert command("predict", run, table, "-o", out, "-n", 4).code == 0
+    with out.open(newline="") as file:
+        first = next(csv.DictReader(file))
+    assert list(first) == ["width", "p_narrow", "p_wide", "width (2)", "p_value"] and first["width"] in (
+        "narrow",
+        "wide",
+    )
+    said = command("predict", run, table, "--quantile", 0.5)
+    assert said.code == 2 and "probabilities and no quantiles" in said.err
+
+
+def test_files_keep_what_varies_in_the_last_of_many_digits_and_any_name(tmp_path):
+    from pushforward.config.predicting import Predicted
+    from pushforward.models.predictor import Prediction
+
+    times = 1.7e9 + np.array([[0.0], [61.0]])
+    law = Prediction(times, np.ones((2, 1)), (), np.zeros((2, 0, 1)), times[:, None])
+    found = Predicted(law.columns(("file",)), law)
+    with found.save(tmp_path / "out.csv").open(newline="") as file:
+        assert [float(row["file"]) for row in csv.DictReader(file)] == times[:, 0].tolist()
+    stored = np.load(found.save(tmp_path / "out.npz"))
+    assert stored["file"].tolist() == times[:, 0].tolist() and stored["draws"].shape == (2, 1, 1)
+
+
+def test_the_variance_for_analytic_samplers_is_that_of_rows_that_f_has_not_seen(run, rows, monkeypatch):
+    from pushforward.config import predicting
+    from pushforward.data.frames import frame_of
+    from pushforward.models.predictor import Predictor
+
+    given = []
+    own = Predictor.with_variance
+    monkeypatch.setattr(Predictor, "with_variance", lambda *a: given.append(a) or own(*a))
+    loaded = pf.load(run)
+    predicting.predict(loaded, frame_of({"size": [50.0], "kind": ["a"]}), samples=2, sampler="analytic-ddpm")
+    predictor, x, y, f = given[0]
+    data = loaded.data()
+    held = predictor.card.prepare(data.train, data.validation)[1].values
+    assert np.allclose(f, held[:, 1:2]) and not np.allclose(f, predictor.mean_of(x), atol=1e-3) and len(x) == len(y)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -123,6 +169,8 @@ def test_classes_of_text(rows, command, tmp_path):
         (lambda rows: [[s, k, p] for s, k, p in rows[:9]], "has 9 rows, and at least 10 are needed"),
         (lambda rows: [["", *rows[0][1:]], *rows[1:]], "in the columns 'size' (1 row, first 0)"),
         (lambda rows: [[*rows[0][:2], "nan"], *rows[1:]], "in the columns 'price' (1 row, first 0)"),
+        (lambda rows: [[1e300, *rows[0][1:]], *rows[1:]], "'size' has 1e+300 in row 0, and numbers below 1e+100"),
+        (lambda rows: [[s, f"id{i}", p] for i, (s, _, p) in enumerate(rows)], "has 90 different texts in 90 rows"),
         (lambda rows: [rows[0][:2], *rows[1:]], "has 2 cells, and 3 were expected"),
     ],
 )
@@ -135,7 +183,11 @@ def test_what_makes_no_sense_is_refused(run, rows, refused, tmp_path):
     table = write(tmp_path / "table.csv", rows)
     out = tmp_path / "run"
     assert "no column 'cost' to predict" in refused("train", table, "--target", "cost", *QUICK, "--out", out)
-    assert "name it, --target" in refused("train", write_numbers(tmp_path), *QUICK, "--out", out)
+    for without in (write_numbers(tmp_path), table):
+        assert "name it, --target" in refused("train", without, *QUICK, "--out", out)
+    assert "nothing is known of a value so far from it" in refused(
+        "predict", run, write(tmp_path / "far.csv", [[1e12, "a"]], ("size", "kind"))
+    )
     assert "predicts none" in refused(
         "train", table, "--target", "price", "--family", "flow", "--steps", 1, "--out", out
     )

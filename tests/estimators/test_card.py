@@ -18,6 +18,7 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 from pushforward import CARDClassifier, CARDRegressor
 from pushforward.card.learners import Perceptrons
 from pushforward.card.means import Stacked
+from pushforward.data.splits import split
 from pushforward.errors import UserError
 from pushforward.estimators import Conformal, Published, Usual
 from pushforward.metrics.coverage import picp
@@ -292,9 +293,76 @@ def test_conformal_coverage(classes):
     assert covered.mean() >= 0.8 - 3 * np.sqrt(0.16 / 100 + 0.16 / 100)
 
 
+def test_rows_of_rare_classes_are_held_out_like_all_others():
+    """Held out class by class, the single rows would all be fitted to, and new ones not be covered."""
+    labels = np.array([f"{i:02d}" for i in range(40)] + ["many"] * 40)
+    seen = []
+
+    class Recorder(CARDClassifier):
+        def fit(self, X, y):
+            seen.append(y)
+            return super().fit(X, y)
+
+    base = Recorder(lambda x: np.full((len(x), 40), 1 / 40), QUICK, steps=1, n_samples=4)
+    with pytest.raises(UserError, match="was expected"):
+        Conformal(base, coverage=0.8, calibration=0.25).fit(X, labels)
+    assert 0.1 < 1 - np.mean(seen[0] != "many") * len(seen[0]) / 40 < 0.5
+
+
+def test_conformal_says_at_once_what_it_cannot_make_certain():
+    with pytest.raises(UserError, match=r"Pipeline predicts no intervals .* Conformal\(CARDRegressor\(\)\)"):
+        Conformal(make_pipeline(StandardScaler(), regressor())).fit(X, Y)
+    with pytest.raises(UserError, match="one response is made certain at a time"):
+        Conformal(regressor()).fit(X, np.stack((Y, Y), 1))
+    column = Conformal(regressor(), coverage=0.5, calibration=0.5).fit(X, Y[:, None])
+    assert column.offset_ == Conformal(regressor(), coverage=0.5, calibration=0.5).fit(X, Y).offset_
+
+
+def test_classes_keep_their_type_and_each_row_needs_one():
+    pandas = pytest.importorskip("pandas")
+    for values, dtype in ((X[:, 0] > 0, "boolean"), ((X[:, 0] > 0).astype(int), "Int64")):
+        model = classifier(steps=2).fit(X, pandas.Series(values, dtype=dtype))
+        assert model.predict(X).dtype == values.dtype
+    with pytest.raises(UserError, match="no class in row 1"):
+        classifier().fit(X[:4], pandas.Series([True, None, False, True], dtype="boolean"))
+
+
+def test_what_responses_cannot_be_is_said_in_a_sentence():
+    with pytest.raises(UserError, match="y holds texts or dates, and numbers were expected"):
+        regressor().fit(X, np.where(Y > 0, "a", "b"))
+    for missing in (None, np.nan):
+        with pytest.raises(UserError, match="no class in row 3"):
+            classifier().fit(X[:4], np.array(["a", "b", "a", missing], dtype=object))
+    model = classifier(steps=2).fit(X, Y > 0)
+    assert model.log_prob(X[:2], (Y > 0)[:2]).shape == (2,)
+    with pytest.raises(UserError, match="y has 1 classes for 2 rows"):
+        model.log_prob(X[:2], [True])
+
+
+def test_features_that_are_no_features_are_refused():
+    table = Table({"a": X[:, 0], "day": np.arange(80).astype("datetime64[D]")})
+    with pytest.raises(UserError, match="'day' of X holds dates"):
+        regressor().fit(table, Y)
+    pandas = pytest.importorskip("pandas")
+    twice = pandas.DataFrame(X, columns=["a", "a", "b"])
+    with pytest.raises(UserError, match="column name 'a' 2 times"):
+        regressor().fit(twice, Y)
+    model = regressor(steps=1).fit(X, Y)
+    with pytest.raises(UserError, match=r"X has 1e\+300 in the column 'x0'"):
+        model.predict(np.array([[1e300, 0, 0]]))
+
+
+def test_categories_of_pandas_may_be_numbers():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"a": X[:, 0], "k": pandas.Categorical([7, 3] * 40)})
+    model = regressor(steps=1).fit(frame, Y)
+    assert model.pairing_.features[1].categories == ("3", "7")
+    assert np.array_equal(model.predict(frame), model.predict(frame.assign(k=[7, 3] * 40)))
+
+
 def test_a_class_that_is_only_among_the_rows_held_out_has_no_probability():
     labels = np.where(X[:, 0] > 0, "a", "c")
-    labels[7] = "b"
+    labels[next(iter(split(80, None, 0.625, 0.0, 0)[1]))] = "b"
     model = Conformal(classifier(steps=2), coverage=0.98, calibration=0.625).fit(X, labels)
     assert "b" not in model.estimator_.classes_ and model.offset_ == 1.0
     with pytest.raises(UserError, match="needs at least 99 rows held out"):

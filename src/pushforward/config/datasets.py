@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pushforward.config.family_schema.card import NO_TARGET, CardConfig
 from pushforward.config.schema import AUGMENTATIONS, Config, DataConfig
 from pushforward.data import sources
 from pushforward.data.builtin import BUILTIN
@@ -23,6 +24,8 @@ def load_data(config: Config, folder: Path | None = None) -> Dataset:
         given |= {name: _found_in(folder, given[name]) for name in ("source", "validation", "test", "conditions")}
     if config.data.target is not None:
         return _load_paired(config.data, given)
+    if isinstance(config.model, CardConfig):
+        raise UserError(NO_TARGET)
     return sources.load(**given, seed=config.data.split_seed)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,6 +16,7 @@ from pushforward.config.run import Run
 from pushforward.config.samplers import build_sampler, named
 from pushforward.config.tempering import tempered
 from pushforward.data.atomic import write_file
+from pushforward.data.checks import unused
 from pushforward.data.frame_files import read_frame
 from pushforward.data.frames import Frame
 from pushforward.data.parquet import pyarrow_parquet
@@ -24,6 +26,8 @@ from pushforward.models.predictor import SAMPLES, Classified, Prediction, Predic
 if TYPE_CHECKING:
     from pushforward.models.family import Denoising
 
+_DIGITS = 12
+"""In texts: a response may vary in the last of many, as times in seconds do."""
 WRITTEN = (".csv", ".tsv", ".parquet", ".npz")
 
 
@@ -85,7 +89,9 @@ def predict(
         UserError: columns that are missing, unknown categories, missing values, no rows, counts below 1.
     """
     predictor = predictor_of(run)
-    frame = source if isinstance(source, Frame) else read_frame(source)
+    frame = source if isinstance(source, Frame) else read_frame(source, texts=predictor.pairing.texts)
+    if predictor.card.classify and levels is not None:
+        raise UserError("this run predicts classes, which have probabilities and no quantiles: leave them out")
     x = predictor.pairing.encode_features(predictor.pairing.raw_features(frame.without(predictor.pairing.targets)))
     how: dict[str, Any] = {"seed": seed, "evaluations": evaluations, "progress": progress}
     if sampler is not None:
@@ -97,32 +103,25 @@ def predict(
         law = predictor.classify(x, samples=samples, keep=keep, **how)
         return Predicted(_class_columns(predictor, law), law)
     numbers = predictor.predict(x, samples=samples, levels=levels, keep=keep, **how)
-    return Predicted(_number_columns(predictor, numbers), numbers)
+    return Predicted(numbers.columns(predictor.pairing.targets), numbers)
 
 
 def _with_variance(run: Run, predictor: Predictor) -> Predictor:
     data = run.data()
-    split = data.validation if len(data.validation) else data.train
-    y, x = split.all().values.split((predictor.card.outputs, predictor.card.inputs), 1)
-    return predictor.with_variance(x, y)
-
-
-def _number_columns(predictor: Predictor, law: Prediction) -> dict[str, np.ndarray]:
-    out = {}
-    for r, name in enumerate(predictor.pairing.targets):
-        out[name], out[f"{name}_sd"] = law.mean[:, r], law.deviation[:, r]
-        out |= {f"{name}_q{100 * q:g}": law.quantiles[:, i, r] for i, q in enumerate(law.levels)}
-        if law.samples is not None:
-            out |= {f"{name}_draw{i + 1}": law.samples[:, i, r] for i in range(law.samples.shape[1])}
-    return out
+    train, validation = predictor.card.prepare(data.train, data.validation)
+    held = (validation if len(validation) else train).values  # f of them by the parts that have not seen them
+    y, f, x = held.split((predictor.card.outputs, predictor.card.outputs, predictor.card.inputs), 1)
+    return predictor.with_variance(x, y, f)
 
 
 def _class_columns(predictor: Predictor, law: Classified) -> dict[str, np.ndarray]:
     classes, target = predictor.pairing.classes, predictor.pairing.targets[0]
     assert classes is not None
     out = {target: classes.decode(law.probabilities.argmax(1))}
-    out |= {f"p_{name}": law.probabilities[:, k] for k, name in enumerate(classes.names)}
-    return {**out, "width": law.width, "p_value": law.p_values}
+    told = {f"p_{name}": law.probabilities[:, k] for k, name in enumerate(classes.names)}
+    for name, column in (*told.items(), ("width", law.width), ("p_value", law.p_values)):
+        out[unused(name, out)] = column
+    return out
 
 
 def _write_text(predicted: Predicted, path: Path, delimiter: str) -> None:
@@ -134,7 +133,9 @@ def _write_text(predicted: Predicted, path: Path, delimiter: str) -> None:
 
 def _cells(predicted: Predicted) -> Iterator[list[str]]:
     texts = [
-        [f"{value:.7g}" for value in column.tolist()] if column.dtype.kind == "f" else column.astype(str).tolist()
+        [f"{value:.{_DIGITS}g}" for value in column.tolist()]
+        if column.dtype.kind == "f"
+        else column.astype(str).tolist()
         for column in predicted.columns.values()
     ]
     return map(list, zip(*texts, strict=True))
@@ -151,9 +152,11 @@ def _write_parquet(predicted: Predicted, path: Path) -> None:
 def _write_npz(predicted: Predicted, path: Path) -> None:
     arrays = {name: c.astype(np.str_) if c.dtype.kind == "O" else c for name, c in predicted.columns.items()}
     if predicted.law.samples is not None:
-        arrays["draws"] = predicted.law.samples
-    with path.open("wb") as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        arrays[unused("draws", arrays)] = predicted.law.samples
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:  # np.savez takes no column of the name `file`
+        for name, column in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, column, allow_pickle=False)
 
 
 _WRITERS: dict[str, Callable[[Predicted, Path], None]] = {

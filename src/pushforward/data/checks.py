@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -131,6 +131,14 @@ def _few_classes(labels: np.ndarray, what: str) -> np.ndarray:
             "name another column, or leave this one in the values."
         )
     return labels
+
+
+def unused(name: str, taken: Collection[str]) -> str:
+    """The name, with a number where it is taken."""
+    found, number = name, 2
+    while found in taken:
+        found, number = f"{name} ({number})", number + 1
+    return found
 
 
 def check_names(what: str, names: Sequence[str]) -> None:

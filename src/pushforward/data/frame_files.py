@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -19,28 +19,31 @@ from pushforward.errors import UserError
 _BYTES_PER_CELL = 100
 
 
-def read_frame(path: Path | str, memory: int | None = None) -> Frame:
-    """A table with names: .csv, .tsv or .parquet. Raises UserError for anything else and for missing cells."""
+def read_frame(path: Path | str, memory: int | None = None, texts: Collection[str] = ()) -> Frame:
+    """A table with names: .csv, .tsv or .parquet. Raises UserError for anything else and for missing cells.
+
+    Columns that `texts` names stay texts where they look like numbers.
+    """
     path = Path(path).expanduser()
     suffix = path.suffix.lower()
     if not path.exists():
         raise UserError(f"There is no data at {str(path)!r}: check the path.")
     if suffix == ".parquet":
-        return _read_parquet(path)
+        return _read_parquet(path, texts)
     if suffix not in (".csv", ".tsv"):
         raise UserError(f"{path} ends in {suffix or 'nothing'}, and a table was expected: .csv, .tsv or .parquet.")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             lines = csv.reader(file, delimiter=delimiter_of(file.readline()))
             file.seek(0)
-            return _read_text(str(path), (row for row in lines if row), memory or default_limit())
+            return _read_text(str(path), (row for row in lines if row), memory or default_limit(), texts)
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} is not a UTF-8 text table ({error}): save it as CSV in UTF-8.") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
-def _read_text(what: str, rows: Iterator[list[str]], memory: int) -> Frame:
+def _read_text(what: str, rows: Iterator[list[str]], memory: int, texts: Collection[str]) -> Frame:
     head = list(islice(rows, 2))
     if len(head) < 2:
         raise UserError(f"{what} has no rows below a header line: add some.")
@@ -59,15 +62,15 @@ def _read_text(what: str, rows: Iterator[list[str]], memory: int) -> Frame:
                 f"Row {number} of {what} has {len(row)} cells, and {len(names)} were expected: complete it or remove "
                 "it (a cell that contains the separator needs quotes)."
             )
-    return frame_from(what, names, [np.array(column, dtype=object) for column in zip(*body, strict=True)])
+    return frame_from(what, names, [np.array(column, dtype=object) for column in zip(*body, strict=True)], texts)
 
 
-def _read_parquet(path: Path) -> Frame:
+def _read_parquet(path: Path, texts: Collection[str]) -> Frame:
     parquet = pyarrow_parquet()
     try:
         table = parquet.read_table(path)
     except Exception as error:
         said = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
         raise UserError(f"{path} is not a readable Parquet file ({said}): write it again.") from error
-    check_names(str(path), table.column_names)
-    return frame_from(str(path), table.column_names, [np.array(c.to_pylist(), dtype=object) for c in table.columns])
+    columns = [np.array(c.to_pylist(), dtype=object) for c in table.columns]
+    return frame_from(str(path), table.column_names, columns, texts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,32 +49,54 @@ class Frame:
         return Frame(self.what, tuple(self.names[i] for i in kept), columns, tuple(self.whole[i] for i in kept))
 
 
-def frame_of(table: Any, what: str = "the table") -> Frame:
+def frame_of(table: Any, what: str = "the table", texts: Collection[str] = ()) -> Frame:
     """A Frame of a pandas or polars frame, a mapping of columns, or an array (N, D) of numbers, texts or both.
 
-    Raises UserError, naming the columns, where cells are missing.
+    Columns of the type category, and those of texts that `texts` names, are categories also where they look like
+    numbers. Raises UserError, naming the columns, where cells are missing or dates.
     """
     if isinstance(table, Frame):
         return table
     if isinstance(table, Mapping) or hasattr(table, "columns"):
-        names = [str(name) for name in (table.columns if hasattr(table, "columns") else table)]
-        found = [np.asarray(table[name]) for name in (table.columns if hasattr(table, "columns") else table)]
+        keys = list(table.columns if hasattr(table, "columns") else table)
+        names = [str(name) for name in keys]
+        check_names(what, names)
+        chosen = [table[key] for key in keys]
+        texts = {*texts, *(name for name, column in zip(names, chosen, strict=True) if is_category(column))}
+        found = [_categories(column) if is_category(column) else np.asarray(column) for column in chosen]
     else:
         array = np.asarray(table)
         if array.ndim != 2:
             raise UserError(f"{what} has the shape {array.shape}, and rows of columns (N, D) were expected.")
         names, found = [f"x{i}" for i in range(array.shape[1])], list(array.T)
-    check_names(what, names)
-    return frame_from(what, names, found)
+    return frame_from(what, names, found, texts)
 
 
-def frame_from(what: str, names: Sequence[str], found: Sequence[np.ndarray]) -> Frame:
+def frame_from(what: str, names: Sequence[str], found: Sequence[np.ndarray], texts: Collection[str] = ()) -> Frame:
     """A Frame of columns, numbers told from texts. Raises UserError, naming the columns, where cells are missing."""
-    columns = [_column(column) for column in found]
+    check_names(what, names)
+    for name, column in zip(names, found, strict=True):
+        if column.dtype.kind in "mM":
+            raise UserError(
+                f"the column {name!r} of {what} holds dates or times: give them as numbers, such as days or a month"
+            )
+    columns = [_column(column, name in texts) for name, column in zip(names, found, strict=True)]
     missing = {name: rows for name, (_, _, rows) in zip(names, columns, strict=True) if len(rows)}
     if missing:
         raise UserError(missing_sentence(what, missing))
     return Frame(what, tuple(names), tuple(c for c, _, _ in columns), tuple(w for _, w, _ in columns))
+
+
+def is_category(column: Any) -> bool:
+    """Whether a column of pandas says by its type that its values are categories."""
+    return getattr(getattr(column, "dtype", None), "name", None) == "category"
+
+
+def _categories(column: Any) -> np.ndarray:
+    """The values as texts, also where they are numbers, whole ones without a point."""
+    values = np.asarray(column, dtype=object).tolist()
+    plain = [int(v) if isinstance(v, float) and v.is_integer() else v for v in values]
+    return np.array([None if v is None else str(v) for v in plain], dtype=object)
 
 
 def missing_sentence(what: str, missing: Mapping[str, np.ndarray]) -> str:
@@ -86,8 +108,8 @@ def missing_sentence(what: str, missing: Mapping[str, np.ndarray]) -> str:
     )
 
 
-def _column(found: np.ndarray) -> tuple[np.ndarray, bool, np.ndarray]:
-    """(float64 or text, whether all are whole numbers, rows without a value)."""
+def _column(found: np.ndarray, text: bool) -> tuple[np.ndarray, bool, np.ndarray]:
+    """(float64 or text, whether all are whole numbers, rows without a value); texts stay so where `text`."""
     values = np.asarray(found)
     if values.dtype.kind == "b":
         return values.astype(np.float64), True, np.array([], int)
@@ -98,6 +120,8 @@ def _column(found: np.ndarray) -> tuple[np.ndarray, bool, np.ndarray]:
     texts = np.array([_text(value) for value in values.tolist()], dtype=object)
     absent = np.array([text is None or text.lower() in _MISSING for text in texts], bool)
     kept = texts[~absent]
+    if text and all(isinstance(value, str) for value in values[~absent].tolist()):
+        return np.array([value or "" for value in texts], dtype=np.str_), False, np.flatnonzero(absent)
     try:
         numbers = np.full(len(texts), np.nan)
         numbers[~absent] = [float(text) for text in kept]

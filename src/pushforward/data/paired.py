@@ -56,7 +56,11 @@ def load_paired(
     pairing = pair(whole, target, train, classify)
     form = Format(pairing)
     held = [
-        _split(whole.take(rows) if isinstance(part, float | int) else read_frame(part, memory_limit), pairing, form)
+        _split(
+            whole.take(rows) if isinstance(part, float | int) else read_frame(part, memory_limit, pairing.texts),
+            pairing,
+            form,
+        )
         for rows, part in zip(others, (validation, test), strict=True)
     ]
     splits = (_split(whole.take(train), pairing, form), held[0], held[1])

@@ -16,11 +16,14 @@ import torch
 from torch import Tensor
 
 from pushforward.data import schema
+from pushforward.data.checks import LARGEST
 from pushforward.data.frames import Frame
 from pushforward.data.labels import Labels, in_order
 from pushforward.errors import UserError
 
-_MOST_CATEGORIES = 1000
+_FARTHEST = 1e6
+"""Deviations of the training rows beyond which a number is of another unit, and nothing is known of its response."""
+_FEW_CATEGORIES, _MOST_CATEGORIES = 20, 1000
 _MOST_DECIMALS = 6
 
 
@@ -44,12 +47,14 @@ class Feature:
         """Measured on training rows; the categories are those of all rows."""
         if column.dtype.kind == "U":
             categories = tuple(in_order(set(column.tolist())))
-            if len(categories) > _MOST_CATEGORIES:
+            if len(categories) > _MOST_CATEGORIES or len(categories) > max(_FEW_CATEGORIES, len(column) / 2):
                 raise UserError(
-                    f"the column {name!r} has {len(categories)} different texts, and at most {_MOST_CATEGORIES} "
-                    "categories were expected: is it an identifier? Leave it out."
+                    f"the column {name!r} has {len(categories)} different texts in {len(column)} rows, such as "
+                    f"{str(column[0])!r}, and categories that come again were expected: leave out an identifier, and "
+                    "give a date as numbers"
                 )
             return Feature(name, categories=categories)
+        check_magnitude(name, column)
         values = column[training]
         spread = float(values.std())
         fixed = not spread > 1e-12 * max(1.0, float(np.abs(values).max()))
@@ -63,7 +68,7 @@ class Feature:
                     f"the column {self.name!r} of {what} holds texts such as {str(column[0])!r}, and numbers were "
                     "expected, as in training"
                 )
-            return column
+            return self._near(column, what)
         texts = column if column.dtype.kind == "U" else np.array([_plain(v) for v in column.tolist()])
         places = {name: i for i, name in enumerate(self.categories)}
         unknown = sorted(set(texts.tolist()) - set(places))
@@ -74,6 +79,16 @@ class Feature:
                 f"knew {shown}. Give one of these, or train again with the new one"
             )
         return np.array([places[text] for text in texts.tolist()], dtype=np.float64)
+
+    def _near(self, column: np.ndarray, what: str) -> np.ndarray:
+        """The column, refused where numbers lie so far from the training rows that they cannot be of the same kind."""
+        far = np.abs(column - self.offset) > _FARTHEST * self.scale
+        if far.any() and not self.constant:
+            raise UserError(
+                f"{what} has {column[far.argmax()]:g} in the column {self.name!r}, which was {self.offset:g} ± "
+                f"{self.scale:g} in training: nothing is known of a value so far from it; look at its unit"
+            )
+        return column
 
     def encode(self, codes: Tensor) -> Tensor:
         """float64 (N,) -> float32 (N, width)."""
@@ -104,12 +119,24 @@ class Response:
             raise UserError(
                 f"the response {name!r} holds texts such as {str(column[0])!r}: predict it as a class, or give numbers"
             )
+        check_magnitude(name, column)
         values = column[training]
         if not float(np.ptp(values)) > 0:
             raise UserError(
                 f"the response {name!r} is constant ({values[0]:g}) in all training rows: there is nothing to predict"
             )
         return Response(name, float(values.mean()), float(values.std()), 1.0 if whole else _step(column))
+
+
+def check_magnitude(name: str, column: np.ndarray) -> None:
+    """Raise UserError for a number whose square overflows."""
+    large = np.abs(column) > LARGEST
+    if large.any():
+        row = int(large.argmax())
+        raise UserError(
+            f"the column {name!r} has {column[row]:g} in row {row}, and numbers below {LARGEST:.0e} were expected: "
+            "correct it, or remove this row"
+        )
 
 
 def _step(column: np.ndarray) -> float:
@@ -147,6 +174,12 @@ class Pairing:
         if self.classes is not None:
             return (self.classes.column or "class",)
         return tuple(response.name for response in self.responses)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The columns that hold texts: their categories may look like numbers."""
+        found = tuple(feature.name for feature in self.features if feature.categories is not None)
+        return found if self.classes is None or self.classes.numeric else (*found, *self.targets)
 
     @property
     def shape(self) -> tuple[int]:
@@ -190,7 +223,7 @@ class Pairing:
             if name not in frame.names:
                 raise UserError(f"{frame.what} has no column {name!r}, the response: its columns are {frame.names}")
         if self.classes is None:
-            return np.stack([Feature(name).codes(frame[name], frame.what) for name in self.targets], 1)
+            return np.stack([_response_codes(name, frame) for name in self.targets], 1)
         return self.classes.index(class_names(frame, self.targets[0]), frame.what).astype(np.float64)[:, None]
 
     def raw(self, frame: Frame) -> np.ndarray:
@@ -199,13 +232,13 @@ class Pairing:
 
     def encode_features(self, raw: np.ndarray) -> Tensor:
         """float64 (N, features) -> float32 (N, inputs)."""
-        codes = torch.from_numpy(np.ascontiguousarray(raw, dtype=np.float64))
+        codes = torch.from_numpy(np.require(raw, np.float64, ["C", "W"]))
         parts = [feature.encode(codes[:, i]) for i, feature in enumerate(self.features)]
         return torch.cat(parts, 1) if parts else torch.zeros(len(raw), 0)
 
     def encode_responses(self, raw: np.ndarray) -> Tensor:
         """float64 (N, targets) -> float32 (N, outputs)."""
-        values = torch.from_numpy(np.ascontiguousarray(raw, dtype=np.float64))
+        values = torch.from_numpy(np.require(raw, np.float64, ["C", "W"]))
         if self.classes is not None:
             return torch.nn.functional.one_hot(values[:, 0].long(), self.outputs).float()
         offset, scale = (torch.tensor(numbers, dtype=torch.float64) for numbers in (self.offset, self.scale))
@@ -275,6 +308,17 @@ def _read_response(stored: Any, where: str) -> Response:
     )
 
 
+def _response_codes(name: str, frame: Frame) -> np.ndarray:
+    column = frame[name]
+    if column.dtype.kind == "U":
+        raise UserError(
+            f"the response {name!r} of {frame.what} holds texts such as {str(column[0])!r}, and numbers were expected, "
+            "as in training"
+        )
+    check_magnitude(name, column)
+    return column
+
+
 def class_names(frame: Frame, target: str) -> np.ndarray:
     """The class of each row as text; whole numbers without a point."""
     column = frame[target]
@@ -295,6 +339,11 @@ def pair(frame: Frame, targets: Sequence[str], training: np.ndarray, classify: b
     if not others.names:
         raise UserError(f"{frame.what} has no column besides the response: there is nothing to predict from")
     features = tuple(Feature.of(name, others[name], training) for name in others.names)
+    if all(feature.constant for feature in features):
+        raise UserError(
+            f"every column of {frame.what} besides the response is constant in all training rows: there is nothing to "
+            "predict from"
+        )
     if classify is None:
         classify = len(targets) == 1 and frame.is_text(targets[0])
     if not classify:

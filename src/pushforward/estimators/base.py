@@ -131,12 +131,12 @@ class BaseCARD(BaseEstimator):
         if has_categories(x):
             return self._categories(x, fitting)
         names = [str(name) for name in x.columns] if hasattr(x, "columns") else None
+        check_names("X", names or ())
         values = validate_data(
             self, x, reset=fitting, dtype="numeric", ensure_all_finite=False, ensure_min_samples=1 if not fitting else 2
         )
         values = np.asarray(values, np.float64)
         names = names or [f"x{i}" for i in range(values.shape[1])]
-        check_names("X", names)
         bad = {n: np.flatnonzero(~np.isfinite(values[:, i])) for i, n in enumerate(names)}
         bad = {n: found for n, found in bad.items() if len(found)}
         if bad:
@@ -144,7 +144,7 @@ class BaseCARD(BaseEstimator):
         return Frame("X", tuple(names), tuple(values.T.copy()), (False,) * values.shape[1])
 
     def _categories(self, x: Any, fitting: bool) -> Frame:
-        frame = frame_of(x, "X")
+        frame = frame_of(x, "X", () if fitting else self.pairing_.texts)
         if fitting:
             self.n_features_in_ = len(frame.names)
             if hasattr(x, "columns"):

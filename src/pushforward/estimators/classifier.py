@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from pushforward.errors import UserError
 from pushforward.estimators.base import BaseCARD
@@ -50,11 +50,14 @@ class CARDClassifier(ClassifierMixin, BaseCARD):
     def log_prob(self, X: Any, y: Any) -> np.ndarray:
         """log P(y | x) of each row. Raises UserError for a class that training never saw."""
         check_is_fitted(self, "predictor_")
-        given, known = np.asarray(y), {value: i for i, value in enumerate(self.classes_.tolist())}
+        given, known = column_or_1d(y), {value: i for i, value in enumerate(self.classes_.tolist())}
         unknown = [value for value in given.tolist() if value not in known]
         if unknown:
             raise UserError(
                 f"y has the class {unknown[0]!r}, which training never saw: it knew {', '.join(map(str, known))}"
             )
         place = np.array([known[value] for value in given.tolist()])
-        return np.asarray(self.predict_log_proba(X)[np.arange(len(place)), place])
+        p = self.predict_log_proba(X)
+        if len(place) != len(p):
+            raise UserError(f"y has {len(place)} classes for {len(p)} rows: give one for each")
+        return np.asarray(p[np.arange(len(place)), place])

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from pushforward.card.conformal import conformal_quantile, interval_scores, set_scores
 from pushforward.data.splits import split
 from pushforward.errors import UserError
-from pushforward.estimators.classifier import CARDClassifier
 from pushforward.estimators.inputs import settled_seed
 
 
@@ -32,11 +31,19 @@ class Conformal(MetaEstimatorMixin, BaseEstimator):
         """Fit to some of the rows and calibrate on the others."""
         if not hasattr(self.estimator, "fit"):
             raise UserError(f"a CARDRegressor or CARDClassifier was expected; got {self.estimator!r}")
+        classify = is_classifier(self.estimator)
+        if not hasattr(self.estimator, "predict_proba" if classify else "predict_interval"):
+            raise UserError(
+                f"{type(self.estimator).__name__} predicts no {'probabilities' if classify else 'intervals'} to make "
+                "certain: give a CARDRegressor or CARDClassifier, in a pipeline as Conformal(CARDRegressor())"
+            )
         y = np.asarray(y)
+        y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+        if y.ndim > 1:
+            raise UserError("one response is made certain at a time; fit one estimator for each")
         check_consistent_length(X, y)
-        classify = isinstance(self.estimator, CARDClassifier)
-        classes = np.unique(y, return_inverse=True)[1].reshape(-1) if classify else None
-        rows, held, _ = split(len(y), classes, self.calibration, 0.0, settled_seed(self.random_state))
+        # not stratified: rows of classes that have few would never be held out, and new rows may be of such
+        rows, held, _ = split(len(y), None, self.calibration, 0.0, settled_seed(self.random_state))
         conformal_quantile(np.zeros(len(held)), self.coverage)  # too few rows are found before anything is fitted
         self.estimator_ = clone(self.estimator).fit(_some(X, rows), y[rows])
         others = _some(X, held)
@@ -46,8 +53,6 @@ class Conformal(MetaEstimatorMixin, BaseEstimator):
             scores = set_scores(self.estimator_.predict_proba(others), place)
             scores[known[place] != y[held]] = 1.0  # a class that all its rows of are held out has no probability
         else:
-            if y.ndim > 1:
-                raise UserError("intervals are made to cover one response at a time; fit one estimator for each")
             scores = interval_scores(y[held], *self.estimator_.predict_interval(others, self.coverage).T)
         self.offset_ = conformal_quantile(scores, self.coverage)
         return self

@@ -11,8 +11,11 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
-from pushforward.data.frames import Frame
+from pushforward.data.frames import Frame, is_category
 from pushforward.errors import UserError
+
+_ABSENT = ("nan", "NaT", "<NA>")
+"""How values that are missing are written."""
 
 
 def settled_seed(state: Any) -> int:
@@ -31,11 +34,13 @@ def settled_seed(state: Any) -> int:
 
 
 def has_categories(x: Any) -> bool:
-    """Whether some column is text. Numbers kept as objects count as numbers."""
+    """Whether some column is text, or a category by its type, or a date. Numbers kept as objects count as numbers."""
     if isinstance(x, Frame):
         return True
     if hasattr(x, "columns") and not hasattr(x, "toarray"):
-        return any(_is_text(np.asarray(x[name])) for name in x.columns)
+        if len(set(x.columns)) < len(x.columns):
+            return False  # whoever reads it by name says so
+        return any(_is_text(np.asarray(x[name])) or is_category(x[name]) for name in x.columns)
     if not isinstance(x, np.ndarray | list | tuple):
         return False
     try:
@@ -46,7 +51,7 @@ def has_categories(x: Any) -> bool:
 
 
 def _is_text(array: np.ndarray) -> bool:
-    if array.dtype.kind in "US":
+    if array.dtype.kind in "USmM":
         return True
     return array.dtype.kind == "O" and any(isinstance(value, str) for value in array.ravel().tolist())
 
@@ -79,6 +84,8 @@ def number_responses(y: Any, x: Any) -> np.ndarray:
     from sklearn.utils.validation import _check_y
 
     _require(y)
+    if _is_text(np.asarray(y)):
+        raise UserError("y holds texts or dates, and numbers were expected: CARDClassifier predicts classes")
     values = np.asarray(_check_y(y, multi_output=True, y_numeric=True), np.float64)
     if values.ndim == 2 and values.shape[1] == 1:
         values = column_or_1d(y, warn=True).astype(np.float64)
@@ -89,12 +96,24 @@ def number_responses(y: Any, x: Any) -> np.ndarray:
 def class_responses(y: Any, x: Any) -> np.ndarray:
     """Classes (N,), checked as scikit-learn does."""
     _require(y)
+    y = _plain_classes(y)
     check_classification_targets(y)
     if type_of_target(y) in ("multilabel-indicator", "multiclass-multioutput"):
         raise UserError("Unknown label type: one class per row was expected, and y has several columns")
     values = column_or_1d(y, warn=True)
     _as_many(x, values)
     return np.asarray(values)
+
+
+def _plain_classes(y: Any) -> Any:
+    """Classes in NumPy's own types: truth values of pandas stay truth values. Raises UserError where one is missing."""
+    values = np.asarray(y)
+    if values.dtype.kind == "O":
+        absent = [v is None or (not isinstance(v, str) and str(v) in _ABSENT) for v in values.ravel().tolist()]
+        if any(absent):
+            raise UserError(f"y has no class in row {np.argmax(absent)}: fill what is missing, or leave these rows out")
+    own = getattr(getattr(y, "dtype", None), "numpy_dtype", None)
+    return values.astype(own) if isinstance(own, np.dtype) and own.kind in "biuf" else y
 
 
 def _require(y: Any) -> None:

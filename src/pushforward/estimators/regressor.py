@@ -62,12 +62,7 @@ class CARDRegressor(RegressorMixin, BaseCARD):
 
     def predict_table(self, X: Any, levels: Sequence[float] = (0.05, 0.5, 0.95)) -> Any:
         """Mean, deviation and quantiles as a table of the kind that X is, its index kept; a dict of columns else."""
-        law, columns = self.predict_law(X, levels), {}
-        for r, name in enumerate(self.pairing_.targets):
-            columns[f"{name}"] = law.mean[:, r]
-            columns[f"{name}_sd"] = law.deviation[:, r]
-            columns |= {f"{name}_q{100 * q:g}": law.quantiles[:, i, r] for i, q in enumerate(levels)}
-        return like(X, columns)
+        return like(X, self.predict_law(X, levels).columns(self.pairing_.targets))
 
     def log_prob(self, X: Any, y: Any) -> np.ndarray:
         """log p(y | x) in nats, exact for the model: (N,)."""

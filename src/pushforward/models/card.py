@@ -118,7 +118,7 @@ class Card(Family):
     ) -> tuple[Rows, Rows]:
         """Items [y | f | x], the first `train` of them to train on; residuals are measured on all. f: (N, R)."""
         self.mean.eval()
-        f = self.mean.out_of_fold(x, y) if f is None else f
+        f = self.mean.out_of_fold(x.to(self.device), y.to(self.device)).to(y.device) if f is None else f
         if measure:
             self._measure(y - f)
         rows = torch.cat((y, f, x), 1)
@@ -181,6 +181,12 @@ class Card(Family):
     def moments(self) -> Moments:
         """Of the residuals in the denoiser's units, pooled over rows."""
         return Moments.of(self.centre, self.covariance)
+
+    @property
+    def deviation(self) -> Tensor:
+        """Of the residuals from 0, in model units, also where they keep their scale: (R,)."""
+        size = (self.centre.square() + self.covariance.diagonal()).sqrt()
+        return self.scale.double() * size if self.published else self.scale.double()
 
     def draw(self, draws: Draws, labels: Tensor | None = None) -> Tensor:
         raise UserError("this model predicts a response of rows and makes no rows: `predict RUN rows.csv`")

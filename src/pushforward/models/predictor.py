@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -13,10 +14,11 @@ from torch import Tensor
 
 from pushforward.card.classes import nearest_corner, probabilities, published_rule, votes
 from pushforward.card.draws import check_levels, quantiles, sample_draws, spread_normals
+from pushforward.data.checks import unused
 from pushforward.data.pairing import Pairing
 from pushforward.denoisers.denoiser import Denoiser
 from pushforward.denoisers.variance import VarianceTable, WithVariance, estimate_variances, squared_error
-from pushforward.errors import UserError
+from pushforward.errors import NumericalError, UserError
 from pushforward.metrics.certainty import paired_t_test, two_leading
 from pushforward.models.card import Card
 from pushforward.models.generator import Generator, Label, Samples
@@ -49,6 +51,18 @@ class Prediction:
 
     def __len__(self) -> int:
         return len(self.mean)
+
+    def columns(self, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Of each response its mean under its name, and with that in front its deviation, quantiles and draws: (N,)."""
+        out: dict[str, np.ndarray] = {}
+        for r, name in enumerate(names):
+            told = {"sd": self.deviation} | {f"q{100 * q:g}": self.quantiles[:, i] for i, q in enumerate(self.levels)}
+            if self.samples is not None:
+                told |= {f"draw{i + 1}": self.samples[:, i] for i in range(self.samples.shape[1])}
+            out[name] = self.mean[:, r]
+            for what, values in told.items():  # a response may be called what another one's deviation would be
+                out[unused(f"{name}_{what}", {*out, *names})] = values[:, r]
+        return out
 
     def interval(self, coverage: float) -> np.ndarray:
         """The central interval (N, 2, R). Raises UserError where its quantiles were not asked for."""
@@ -134,7 +148,7 @@ class Predictor(Generator):
             spread: whether a row's samples are spread evenly over its law, which serves means and quantiles; else they
                 are independent.
         """
-        if count < 1 or count != int(count):
+        if not isinstance(count, numbers.Integral) or count < 1:
             raise UserError(f"the number of samples must be a whole number of at least 1; got {count}")
         self.card.eval()
         sampler = sampler or self.card.sampling(evaluations)
@@ -143,7 +157,12 @@ class Predictor(Generator):
             stop = min(start + block, len(x))
             # of one size always: others are computed by other kernels, which would predict a row a little otherwise
             part, its = padded(x[start:stop], block).to(on), padded(mean[start:stop], block).to(on)
-            yield self._samples(part, its, count, seed, evaluations, sampler, spread)[: stop - start]
+            found = self._samples(part, its, count, seed, evaluations, sampler, spread)[: stop - start]
+            if not bool(found.isfinite().all()):
+                raise NumericalError(
+                    "the model's draws are not finite: was it trained for long enough, and on rows like these?"
+                )
+            yield found
             if progress:
                 progress(stop, len(x))
 
@@ -158,7 +177,8 @@ class Predictor(Generator):
         denoiser: Denoiser = card.denoiser().given(context=context)
         if self.variance is not None:
             denoiser = WithVariance(denoiser, self.variance)
-        r = sampler.sample(denoiser, card.path.prior(z.to(x.device)), evaluations, draws)
+        there = Draws(draws.base.to(x.device), draws.index.to(x.device))
+        r = sampler.sample(denoiser, card.path.prior(z.to(x.device)), evaluations, there)
         return (f[:, None] + card.scale * r.reshape(len(x), count, -1)).cpu()
 
     def with_variance(
@@ -174,7 +194,7 @@ class Predictor(Generator):
         with torch.no_grad():
             context = card.encode(x, mean)
         grid = UniformLogSNR(to_clean=False)(card.path, levels - 1)
-        draws = Draws.of(0, range(len(context)), "variance")
+        draws = Draws.of(0, range(len(context)), "variance", card.device)
         table = estimate_variances(
             card.denoiser(),
             (y - mean) / card.scale,

@@ -100,7 +100,7 @@ def evaluate_predictor(
 def _of_numbers(predictor: Predictor, x: Tensor, y: Tensor, law: Prediction, truth: np.ndarray) -> list[Measured]:
     assert law.samples is not None
     f = predictor.pairing.decode_responses(predictor.mean_of(x))
-    deviation = predictor.card.scale.cpu().numpy() * np.asarray(predictor.pairing.scale)
+    deviation = predictor.card.deviation.cpu().numpy() * np.asarray(predictor.pairing.scale)
     out, around_f = [], 0.0
     for r, name in enumerate(predictor.pairing.targets):
         drawn, true, ends = law.samples[:, :, r], truth[:, r], law.interval(0.95)[:, :, r]

@@ -106,7 +106,11 @@ def _check_kind(config: ModelConfig, data: Dataset) -> None:
             f"{data.name} is a text, and {config.family} models learn numbers: train it with --family discrete"
         )
     coding = data.format.coding
-    if isinstance(coding, Columns) and coding.coded and not isinstance(config, DiscreteConfig | MixedConfig):
+    if (
+        isinstance(coding, Columns)
+        and coding.coded
+        and not isinstance(config, DiscreteConfig | MixedConfig | CardConfig)
+    ):
         name = (coding.names or ())[coding.coded[0]]
         raise UserError(
             f"{data.name} has categories (in column {name!r}), and {config.family} models learn numbers: train it with "

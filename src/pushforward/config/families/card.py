@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pushforward.card.learners import SMALL
-from pushforward.config.family_schema.card import CardConfig
+from pushforward.config.family_schema.card import NO_TARGET, CardConfig
 from pushforward.data.dataset import Dataset
 from pushforward.data.format import Format
 from pushforward.data.pairing import Pairing
@@ -43,8 +43,5 @@ def describe(config: CardConfig) -> str:
 
 def _pairing(form: Format) -> Pairing:
     if not isinstance(form.coding, Pairing):
-        raise UserError(
-            "the family card predicts a column of a table: name it, --target COLUMN (data.target), in a .csv, .tsv or "
-            ".parquet file"
-        )
+        raise UserError(NO_TARGET)
     return form.coding

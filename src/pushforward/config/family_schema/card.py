@@ -8,6 +8,11 @@ from pydantic import Field
 
 from pushforward.config.sections import Channels, Fraction, Layers, Levels, Section
 
+NO_TARGET = (
+    "the family card predicts a column of a table: name it, --target COLUMN (data.target), in a .csv, .tsv or .parquet "
+    "file"
+)
+
 
 class CardConfig(Section):
     """A regression or classification with its uncertainty (CARD)."""
