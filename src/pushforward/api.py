@@ -25,10 +25,12 @@ from pushforward.config.schema import Config
 from pushforward.config.scoring import likelihood
 from pushforward.config.stored import Stored, read_stored
 from pushforward.config.telling import telling
+from pushforward.config.tempering import tempered
 from pushforward.config.training import train
 from pushforward.config.tuning import effort_of, tune
 from pushforward.data.dataset import Dataset
 from pushforward.data.sources import load as dataset
+from pushforward.models.predictor import Predictor
 from pushforward.training.observers import Observer
 from pushforward.training.previews import previews
 from pushforward.training.progress import ProgressBar
@@ -127,7 +129,10 @@ def fit(
     if observers is None:
         observers = ProgressBar(), previews(Path(out), items.format)
     outcome = train(config, items, out, network=network, start_from=start_from, observers=observers, restart=restart)
-    return load_run(out, network=network, device=config.training.device, outcome=outcome)
+    run = load_run(out, network=network, device=config.training.device, outcome=outcome)
+    if isinstance(run.generator, Predictor):
+        tempered(run, run.generator, items)
+    return run
 
 
 def load(path: str | Path, *, which: str = "best", network: nn.Module | None = None, device: str | None = None) -> Run:

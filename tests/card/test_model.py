@@ -143,6 +143,16 @@ def test_f_and_the_noise_of_samplers_are_where_the_model_is(exact, monkeypatch):
     assert asked["noise"] == ("meta", "meta")
 
 
+def test_the_deviation_is_not_biased_and_quantiles_are_those_that_are_reached(exact):
+    rows, f = torch.full((1, 1), -1.0), torch.zeros(1, 1)
+    for count, levels in ((1, (0.5,)), (4, (0.25, 0.5, 0.75)), (10, (0.05, 0.25, 0.5, 0.75, 0.95))):
+        assert exact.predict(rows, f=f, samples=count).levels == levels
+    x = torch.linspace(-1, -0.99, 400)[:, None]
+    for spread in (True, False):
+        found = exact.predict(x, f=torch.zeros(400, 1), samples=8, spread=spread).deviation
+        assert np.sqrt(np.mean(found**2)) == pytest.approx(2 * 0.3, rel=0.03)
+
+
 def test_draws_that_are_not_finite_are_an_error(exact):
     exact.card.scale.fill_(torch.inf)
     with pytest.raises(NumericalError, match="draws are not finite"):

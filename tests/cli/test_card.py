@@ -57,6 +57,17 @@ def test_a_run_predicts_rows_with_quantiles_and_draws(run, rows, command, tmp_pa
     assert "price_sd" in shown.out and "12 rows" in shown.out
 
 
+def test_what_is_not_used_may_be_missing(run, rows, command, tmp_path):
+    table = write(tmp_path / "new.csv", [[*row[:2], "", "?"] for row in rows[:3]], ("size", "kind", "price", "note"))
+    said = command("predict", run, table, "-n", 4, "--json")
+    assert said.code == 0, said.err
+    assert list(said.json["predictions"]) == ["price", "price_sd", "price_q25", "price_q50", "price_q75"]
+
+
+def test_a_coverage_that_so_few_draws_do_not_reach_is_not_scored(run, refused):
+    assert "0.025 needs at least 20 draws of each row; there are 10" in refused("evaluate", run, "-n", 10)
+
+
 def test_every_kind_of_sampler_draws_the_response(run, rows, command, tmp_path):
     table = write(tmp_path / "new.csv", [row[:2] for row in rows[:3]], ("size", "kind"))
     for sampler in ("default", "ddpm", "analytic-ddpm", "heun"):
@@ -102,12 +113,15 @@ def test_classes_of_text(rows, command, tmp_path):
     run = tmp_path / "run"
     split = ("--set", "data.validation=0.2")
     assert command("train", table, "--target", "kind", *QUICK, *split, "--out", run).code == 0
+    table = table.rename(tmp_path / "moved.csv")  # the temperature is known where the data are not
+    assert 0 < json.loads((run / "temperature.json").read_text())["temperature"] < 100
     out = tmp_path / "out.csv"
     assert command("predict", run, table, "-o", out, "-n", 10).code == 0
     with out.open(newline="") as file:
         first = next(csv.DictReader(file))
     assert list(first) == ["kind", "p_a", "p_b", "p_c", "width", "p_value"] and first["kind"] in "abc"
     assert sum(float(first[f"p_{k}"]) for k in "abc") == pytest.approx(1, abs=1e-4)
+    table.rename(tmp_path / "table.csv")
     assert command("report", run, "-n", 20).code == 0
     text = (run / "report.html").read_text(encoding="utf-8")
     assert "Can the probabilities be believed?" in text

@@ -38,6 +38,15 @@ def test_crps_is_unbiased_and_equals_the_sum_over_pairs():
     assert crps(y, x[:, :1]) == pytest.approx(np.abs(x[:, 0] - y))
 
 
+@pytest.mark.parametrize("evenly", [False, True])
+def test_crps_of_few_draws_is_that_of_many(evenly):
+    """With the other divisor it is 10 % too small of 10 draws that are spread evenly, too large of others."""
+    rng = np.random.default_rng(1)
+    places = np.tile(np.arange(10), (20_000, 1)) + rng.uniform(size=(20_000, 10))
+    x = stats.norm.ppf(places / 10) if evenly else rng.normal(size=(20_000, 10))
+    assert crps(rng.normal(size=20_000), x, evenly).mean() == pytest.approx(1 / np.sqrt(np.pi), rel=0.02)
+
+
 def test_the_kernel_estimate_is_too_large_by_its_offset():
     y, x = 3 * RNG.normal(size=4000), 3 * RNG.normal(size=(4000, 400))
     entropy = 0.5 * np.log(2 * np.pi * np.e * 9)

@@ -49,13 +49,18 @@ def quantiles(samples: Tensor, levels: Sequence[float], evenly: bool) -> Tensor:
     return torch.lerp(ordered[:, low], ordered[:, (low + 1).clamp(max=count - 1)], part)
 
 
+def reached(levels: Sequence[float], count: int) -> tuple[float, ...]:
+    """Those of the levels that so many draws of each row reach; 0.5 is reached by one."""
+    return tuple(q for q in levels if count * min(q, 1 - q) >= 0.5 - 1e-9)
+
+
 def check_levels(levels: Sequence[float], count: int) -> None:
     """Raise UserError for levels outside (0, 1), and for those that so many draws of each row do not reach."""
     wrong = [q for q in levels if not 0 < q < 1]
     if wrong:
         raise UserError(f"quantiles lie between 0 and 1; got {wrong[0]:g}")
     tail = min((min(q, 1 - q) for q in levels), default=0.5)
-    if count * tail < 0.5 - 1e-9:
+    if len(reached(levels, count)) < len(levels):
         raise UserError(
             f"a quantile of {min(levels, key=lambda q: min(q, 1 - q)):g} needs at least {math.ceil(0.5 / tail - 1e-9)} "
             f"draws of each row; there are {count}: ask for more draws"

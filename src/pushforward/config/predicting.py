@@ -89,10 +89,12 @@ def predict(
         UserError: columns that are missing, unknown categories, missing values, no rows, counts below 1.
     """
     predictor = predictor_of(run)
-    frame = source if isinstance(source, Frame) else read_frame(source, texts=predictor.pairing.texts)
+    pairing = predictor.pairing
+    # the response may be what is missing
+    frame = source if isinstance(source, Frame) else read_frame(source, None, pairing.texts, pairing.names_used)
     if predictor.card.classify and levels is not None:
         raise UserError("this run predicts classes, which have probabilities and no quantiles: leave them out")
-    x = predictor.pairing.encode_features(predictor.pairing.raw_features(frame.without(predictor.pairing.targets)))
+    x = pairing.encode_features(pairing.raw_features(frame.without(pairing.targets)))
     how: dict[str, Any] = {"seed": seed, "evaluations": evaluations, "progress": progress}
     if sampler is not None:
         model = cast("Denoising", predictor.card)  # of it a sampler asks the path, the prediction and the variance

@@ -8,6 +8,7 @@ import torch
 
 from pushforward.card.classes import fit_temperature, nearest_corner, published_rule
 from pushforward.config.run import Run, weights_hash
+from pushforward.data.dataset import Dataset
 from pushforward.errors import UserError
 from pushforward.models.card import Rows
 from pushforward.models.predictor import SAMPLES, Predictor
@@ -19,23 +20,26 @@ UNFITTED = 0.3
 _LEAST, _MOST = 10, 2000
 
 
-def tempered(run: Run, predictor: Predictor) -> Predictor:
-    """The run's predictor with its temperature: as stored for these weights, else fitted now, some seconds' work."""
+def tempered(run: Run, predictor: Predictor, data: Dataset | None = None) -> Predictor:
+    """The run's predictor with its temperature: as stored for these weights, else fitted now, some seconds' work.
+
+    It is fitted when a training ends, on its `data`, so that predictions are the same where these cannot be read.
+    """
     if not predictor.card.classify:
         return predictor
     weights = weights_hash(run.checkpoint, run.weights)
     found = _stored(run, weights)
     if found is None:
-        found = _fitted(run, predictor)
+        found = _fitted(run, predictor, data)
         if found is not None and run.path != run.checkpoint.path:
             _store(run, weights, found)
     predictor.card.temperature.fill_(UNFITTED if found is None else found)
     return predictor
 
 
-def _fitted(run: Run, predictor: Predictor) -> float | None:
+def _fitted(run: Run, predictor: Predictor, data: Dataset | None) -> float | None:
     try:
-        data = run.data()
+        data = data or run.data()
     except UserError:
         return None
     if len(data.validation) < _LEAST:

@@ -72,16 +72,26 @@ def frame_of(table: Any, what: str = "the table", texts: Collection[str] = ()) -
     return frame_from(what, names, found, texts)
 
 
-def frame_from(what: str, names: Sequence[str], found: Sequence[np.ndarray], texts: Collection[str] = ()) -> Frame:
-    """A Frame of columns, numbers told from texts. Raises UserError, naming the columns, where cells are missing."""
+def frame_from(
+    what: str,
+    names: Sequence[str],
+    found: Sequence[np.ndarray],
+    texts: Collection[str] = (),
+    needed: Collection[str] | None = None,
+) -> Frame:
+    """A Frame of columns, numbers told from texts.
+
+    Raises UserError, naming the columns, where cells are missing in those that are `needed`, by default all.
+    """
     check_names(what, names)
+    needed = names if needed is None else needed
     for name, column in zip(names, found, strict=True):
-        if column.dtype.kind in "mM":
+        if column.dtype.kind in "mM" and name in needed:
             raise UserError(
                 f"the column {name!r} of {what} holds dates or times: give them as numbers, such as days or a month"
             )
     columns = [_column(column, name in texts) for name, column in zip(names, found, strict=True)]
-    missing = {name: rows for name, (_, _, rows) in zip(names, columns, strict=True) if len(rows)}
+    missing = {name: rows for name, (_, _, rows) in zip(names, columns, strict=True) if len(rows) and name in needed}
     if missing:
         raise UserError(missing_sentence(what, missing))
     return Frame(what, tuple(names), tuple(c for c, _, _ in columns), tuple(w for _, w, _ in columns))

@@ -57,7 +57,9 @@ def load_paired(
     form = Format(pairing)
     held = [
         _split(
-            whole.take(rows) if isinstance(part, float | int) else read_frame(part, memory_limit, pairing.texts),
+            whole.take(rows)
+            if isinstance(part, float | int)
+            else read_frame(part, memory_limit, pairing.texts, (*pairing.names_used, *target)),
             pairing,
             form,
         )

@@ -176,6 +176,11 @@ class Pairing:
         return tuple(response.name for response in self.responses)
 
     @property
+    def names_used(self) -> tuple[str, ...]:
+        """The columns of x."""
+        return tuple(feature.name for feature in self.features)
+
+    @property
     def texts(self) -> tuple[str, ...]:
         """The columns that hold texts: their categories may look like numbers."""
         found = tuple(feature.name for feature in self.features if feature.categories is not None)

@@ -21,8 +21,11 @@ def rmse(truth: np.ndarray, mean: np.ndarray) -> float:
     return float(np.sqrt(np.mean((truth - mean) ** 2)))
 
 
-def crps(truth: np.ndarray, samples: np.ndarray) -> np.ndarray:
+def crps(truth: np.ndarray, samples: np.ndarray, evenly: bool = False) -> np.ndarray:
     """E|X − y| − ½ E|X − X′| of each row (N,), unbiased in the number of samples (Gneiting & Raftery 2007).
+
+    Independent samples S are spread by (S − 1)/S of their law on average, over all pairs with themselves among them;
+    those that are spread `evenly` over it, as a predictor's, by all of it.
 
     It is in the response's unit; the mean absolute error of a prediction without spread is its special case. The second
     term is a weighted sum of the ordered samples, so that S² differences are never formed.
@@ -33,7 +36,7 @@ def crps(truth: np.ndarray, samples: np.ndarray) -> np.ndarray:
     if count == 1:
         return distance
     weights = 2 * np.arange(1, count + 1) - count - 1
-    spread = np.sort(x, 1) @ weights / (count * (count - 1))
+    spread = np.sort(x, 1) @ weights / (count * (count if evenly else count - 1))
     return np.asarray(distance - spread)
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pushforward.card.classes import nearest_corner, probabilities, published_rule, votes
-from pushforward.card.draws import check_levels, quantiles, sample_draws, spread_normals
+from pushforward.card.draws import check_levels, quantiles, reached, sample_draws, spread_normals
 from pushforward.data.checks import unused
 from pushforward.data.pairing import Pairing
 from pushforward.denoisers.denoiser import Denoiser
@@ -216,9 +216,12 @@ class Predictor(Generator):
         keep: bool = False,
         **how: object,
     ) -> Prediction:
-        """Mean, deviation and quantiles of each row's response; with `keep` the samples too. `how` as for `stream`."""
+        """Mean, deviation and quantiles of each row's response; with `keep` the samples too. `how` as for `stream`.
+
+        Where no levels are given they are those of `QUANTILES` that so many samples reach.
+        """
         if levels is None:
-            levels = QUANTILES  # with few draws the outermost are the draws' own ends
+            levels = reached(QUANTILES, samples) if isinstance(samples, numbers.Integral) else QUANTILES
         else:
             check_levels(levels, samples)
         if self.card.classify:
@@ -228,7 +231,8 @@ class Predictor(Generator):
         for part in self.stream(x, samples, **how):  # type: ignore[arg-type]
             wide = part.double()
             means.append(wide.mean(1))
-            deviations.append(wide.std(1) if samples > 1 else torch.zeros_like(means[-1]))
+            # draws that are spread evenly do not share the error of their mean, which n − 1 makes up for
+            deviations.append(wide.std(1, correction=0 if evenly or samples == 1 else 1))
             ends.append(quantiles(wide, levels, evenly))
             if keep:
                 kept.append(part)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from pushforward.card.draws import check_levels
 from pushforward.data.atomic import write_file
 from pushforward.data.dataset import Split
 from pushforward.errors import UserError
@@ -88,6 +89,8 @@ def evaluate_predictor(
     if predictor.card.classify:
         law = predictor.classify(x, samples=samples, keep=True, **how)
     else:
+        if isinstance(samples, int) and samples > 0:  # else the predictor says what is wrong with it
+            check_levels((0.025, 0.975), samples)
         law = predictor.predict(x, samples=samples, keep=True, **how)
     seconds = (time.perf_counter() - began) / len(x)
     if isinstance(law, Classified):
@@ -111,7 +114,10 @@ def _of_numbers(predictor: Predictor, x: Tensor, y: Tensor, law: Prediction, tru
                 f"RMSE{of}", rmse(true, drawn.mean(1)), rmse(true, f[:, r]), "error of the mean; beside: of f alone"
             ),
             Measured(
-                f"CRPS{of}", float(crps(true, drawn).mean()), None, "error of the whole law, in the response's unit"
+                f"CRPS{of}",
+                float(crps(true, drawn, evenly=not predictor.card.published).mean()),
+                None,
+                "error of the whole law, in the response's unit",
             ),
             Measured(f"QICE{of}", qice(true, drawn), qice_floor(len(true)), "calibration; beside: a perfect model's"),
             Measured(
