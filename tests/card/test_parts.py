@@ -89,6 +89,15 @@ def test_a_class_that_a_fold_lacks_is_improbable_there():
     assert torch.softmax(module(tensor(X)), 1)[:, 2].max() < 1e-3
 
 
+def test_a_class_of_one_row_is_learned_among_many():
+    rows = RNG.normal(size=(210, 2))
+    y = np.eye(2)[(np.arange(210) == 5).astype(int)]
+    learner = Perceptrons((4,), epochs=2)
+    net = learner.hollow(2, 2)
+    learner.fit(net, rows, y, True, 0)
+    assert bool(torch.isfinite(net(tensor(rows))).all()) and bool(net.weight0.any())
+
+
 def test_out_of_fold_predictions_come_from_parts_that_have_not_seen_their_row():
     noise = RNG.normal(size=(120, 1))  # nothing can be learned: parts that saw a row remember it
     mean = Stacked(3, 1, False, [Boosted(trees=60, leaves=16)], folds=4)

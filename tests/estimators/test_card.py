@@ -12,7 +12,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.tree import DecisionTreeClassifier
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from pushforward import CARDClassifier, CARDRegressor
@@ -107,6 +107,12 @@ def test_several_responses_and_the_regression_that_is_chosen():
     assert model.predict(X).shape == (80, 2) and model.predict_interval(X).shape == (80, 2, 2)
     assert model.log_prob(X, both).shape == (80,)
     assert np.corrcoef(model.predict(X)[:, 1], both[:, 1])[0, 1] > 0.9
+
+
+def test_one_seed_settles_the_regression_in_a_pipeline_too():
+    mean = make_pipeline(StandardScaler(), DecisionTreeRegressor(max_features=1, max_depth=3))
+    one, two = (regressor(mean=mean, steps=1).fit(X, Y).predict(X) for _ in range(2))
+    assert np.array_equal(one, two)
 
 
 def test_a_callable_is_the_regression_as_it_is():

@@ -77,7 +77,9 @@ class Perceptrons:
             "alpha": self.penalty,
             "batch_size": "auto" if self.smooth else min(len(x), 32 if len(x) < 5000 else 256),
             "max_iter": self.epochs,
-            "early_stopping": not self.smooth and len(x) >= 50 * (1 + classify * len(present)),
+            "early_stopping": not self.smooth
+            and len(x) >= 50 * (1 + classify * len(present))
+            and not (classify and len(present) == 2 and y[:, present].sum(0).min() < 2),  # it holds out of both classes
             "n_iter_no_change": 25,
             "random_state": seed % (1 << 31),
         }

@@ -58,8 +58,8 @@ class Foreign:
             seen = rows_seen(fold, k, truth, classify)
             target = truth[seen].argmax(1) if classify else truth[seen, 0] if y.shape[1] == 1 else truth[seen]
             part = clone(self.estimator)
-            if "random_state" in part.get_params() and part.get_params()["random_state"] is None:
-                part.set_params(random_state=seed % (1 << 31))
+            free = [n for n, v in part.get_params().items() if n.split("__")[-1] == "random_state" and v is None]
+            part.set_params(**dict.fromkeys(free, seed % (1 << 31)))  # those of the steps of a pipeline too
             self.parts.append(part.fit(features[seen], target))
             if (fold == k).any():
                 out[fold == k] = self._read(part, features[fold == k])
