@@ -27,7 +27,7 @@ from store import store, stored
 from data import TABLES, Part, table
 from pushforward.estimators import CARDRegressor, Published
 from pushforward.metrics.coverage import picp, qice, qice_floor, widths
-from pushforward.metrics.predictive import crps, gaussian_nll, kernel_nll, rmse
+from pushforward.metrics.predictive import crps, density_nll, gaussian_nll, kernel_nll, rmse
 
 SAMPLES, FEWER, MANY_ROWS = 1000, 200, 500
 """Draws of a row; fewer where there are many rows to test: ours are spread evenly, 200 tell deciles well."""
@@ -35,21 +35,22 @@ OURS, PUBLISHED, GAUSSIAN, FOREST = "ours", "published", "f-gaussian", "quantile
 METHODS = (OURS, PUBLISHED, FOREST)
 """What can be asked for; ours brings the Gaussian around its f with it."""
 PUBLISHED_ON, PAIRED = ("boston", "yacht"), 5
-DIFFERENCES = ("rmse", "kernel_nll", "crps", "qice")
+DIFFERENCES = ("rmse", "kernel_nll", "density_nll", "crps", "qice")
 
 
-def scores(truth: np.ndarray, drawn: np.ndarray) -> dict[str, float]:
-    """All figures of draws (N, S)."""
+def scores(truth: np.ndarray, drawn: np.ndarray, evenly: bool) -> dict[str, float]:
+    """All figures of draws (N, S), independent or spread evenly over their law."""
     spread = drawn.std(1, ddof=1)
     jitter = np.where(spread[:, None] > 0, drawn, drawn + 1e-9 * np.arange(drawn.shape[1]))
     return {
         "rmse": rmse(truth, drawn.mean(1)),
         "kernel_nll": float(kernel_nll(truth, jitter).mean()),
-        "crps": float(crps(truth, drawn).mean()),
+        "density_nll": float(density_nll(truth, jitter).mean()),
+        "crps": float(crps(truth, drawn, evenly).mean()),
         "qice": qice(truth, drawn),
         "floor": qice_floor(len(truth)),
-        "picp": picp(truth, drawn),
-        "width": float(widths(drawn).mean()),
+        "picp": picp(truth, drawn, evenly=evenly),
+        "width": float(widths(drawn, evenly=evenly).mean()),
     }
 
 
@@ -62,7 +63,7 @@ def ours(part: Part, seed: int, samples: int | None, steps: int | None) -> dict[
     law = model.predict_law(part.x_test, keep=True)
     drawn = time.process_time()
     assert law.samples is not None
-    found = scores(part.y_test, law.samples[:, :, 0])
+    found = scores(part.y_test, law.samples[:, :, 0], evenly=True)
     found["nll"] = -float(model.log_prob(part.x_test, part.y_test).mean())
     found |= {"train_s": trained - began, "sample_s": drawn - trained, "draws": law.samples.size}
     card, pairing = model.predictor_.card, model.pairing_
@@ -71,7 +72,7 @@ def ours(part: Part, seed: int, samples: int | None, steps: int | None) -> dict[
     deviation = float(card.scale[0]) * pairing.scale[0]
     levels = (np.arange(SAMPLES) + 0.5) / SAMPLES
     quantiles = torch.special.ndtri(torch.from_numpy(levels)).numpy()
-    gaussian = scores(part.y_test, f[:, None] + deviation * quantiles)
+    gaussian = scores(part.y_test, f[:, None] + deviation * quantiles, evenly=True)
     gaussian["nll"] = float(gaussian_nll(part.y_test, f, deviation).mean())
     return {OURS: found, GAUSSIAN: gaussian}
 
@@ -90,7 +91,7 @@ def forest(part: Part, seed: int) -> dict[str, float]:
         weight = (same / same.sum(0)).sum(1)[order].cumsum()
         place = np.searchsorted(weight / weight[-1], levels)
         drawn[i] = part.y[order][np.minimum(place, len(order) - 1)]
-    return {**scores(part.y_test, drawn), "train_s": time.process_time() - began}
+    return {**scores(part.y_test, drawn, evenly=True), "train_s": time.process_time() - began}
 
 
 def published(part: Part, name: str, seed: int) -> dict[str, float]:
@@ -103,7 +104,7 @@ def published(part: Part, name: str, seed: int) -> dict[str, float]:
     trained = time.process_time()
     drawn = model.sample(part.x_test, SAMPLES)
     sampled = time.process_time()
-    found = scores(part.y_test, drawn)
+    found = scores(part.y_test, drawn, evenly=False)
     return found | {"train_s": trained - began, "sample_s": sampled - trained, "draws": drawn.size}
 
 
@@ -154,8 +155,9 @@ def of(out: Path, name: str, method: str) -> dict[int, dict[str, Any]]:
 
 def summary(out: Path, names: Sequence[str]) -> None:
     """Mean ± standard deviation over the splits that are stored, as a table in Markdown; QICE and its floor in %."""
-    columns = ("rmse", "nll", "kernel_nll", "crps", "qice", "floor", "picp", "train_s", "sample_s")
-    print("| table | method | splits | " + " | ".join(columns) + " | qice/floor |\n|---|---|---|" + "---|" * 10)
+    columns = ("rmse", "nll", "kernel_nll", "density_nll", "crps", "qice", "floor", "picp", "train_s", "sample_s")
+    print("| table | method | splits | " + " | ".join(columns) + " | qice/floor |")
+    print("|---|---|---|" + "---|" * (len(columns) + 1))
     for name in names:
         for method in (OURS, PUBLISHED, GAUSSIAN, FOREST):
             found = list(of(out, name, method).values())

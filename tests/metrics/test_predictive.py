@@ -17,7 +17,7 @@ from pushforward.metrics.coverage import (
     qice_floor,
     widths,
 )
-from pushforward.metrics.predictive import KERNEL_OFFSET, crps, gaussian_nll, kernel_nll, rmse
+from pushforward.metrics.predictive import KERNEL_OFFSET, crps, density_nll, gaussian_nll, kernel_nll, rmse
 
 RNG = np.random.default_rng(0)
 
@@ -55,6 +55,30 @@ def test_the_kernel_estimate_is_too_large_by_its_offset():
     assert gaussian_nll(y, np.zeros(4000), 3.0).mean() == pytest.approx(entropy, abs=0.04)
 
 
+def test_the_density_of_draws_is_that_of_their_law():
+    """Where the kernel of the draws' own deviation is 0.10 nats off for a Gaussian, and 1.0 between two modes."""
+    rng = np.random.default_rng(2)
+    y, x = 3 * rng.normal(size=2000), 3 * rng.normal(size=(2000, 400))
+    assert np.mean(density_nll(y, x, 40) - gaussian_nll(y, np.zeros(2000), 3.0)) == pytest.approx(0, abs=0.02)
+    side = rng.choice([-1, 1], (2000, 401)) * 3 + 0.3 * rng.normal(size=(2000, 401))
+    entropy = np.log(2) + 0.5 * np.log(2 * np.pi * np.e * 0.09)
+    assert density_nll(side[:, 0], side[:, 1:], 40).mean() == pytest.approx(entropy, abs=0.05)
+    assert kernel_nll(side[:, 0], side[:, 1:]).mean() > entropy + 0.8
+
+
+def test_the_density_of_draws_does_not_reward_a_law_too_narrow():
+    """Which the kernel of the draws' own deviation does: it is least at 1/√2 of the true one."""
+    rng = np.random.default_rng(3)
+    y, x = rng.normal(size=2000), rng.normal(size=(2000, 400))
+    assert kernel_nll(y, x / 2**0.5).mean() < kernel_nll(y, x).mean() - 0.06
+    assert density_nll(y, x / 2**0.5, 40).mean() > density_nll(y, x, 40).mean() + 0.1
+
+
+def test_the_density_of_draws_needs_draws_that_differ():
+    with pytest.raises(UserError, match="three per row"):
+        density_nll(np.zeros(1), np.zeros((1, 5)))
+
+
 def test_the_kernel_estimate_far_away_does_not_underflow():
     assert np.isfinite(kernel_nll(np.array([1e3]), RNG.normal(size=(1, 50)))).all()
 
@@ -76,6 +100,18 @@ def test_qice_sees_wide_and_shifted_predictions():
     assert qice(y, x + 1) > 0.04
     assert bin_shares(y, x).sum() == pytest.approx(1)
     assert qice(np.full(5, 9.0), np.tile(np.arange(5.0), (5, 1)), bins=2) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("evenly", [False, True])
+def test_intervals_of_few_draws_cover_what_they_promise(evenly):
+    """By the straight ranks (S − 1) q they cover some 3 % less."""
+    rng = np.random.default_rng(4)
+    places = np.tile(np.arange(30), (20_000, 1)) + rng.uniform(size=(20_000, 30))
+    x = stats.norm.ppf(places / 30) if evenly else rng.normal(size=(20_000, 30))
+    low, high = np.quantile(x, [0.05, 0.95], axis=1)
+    y = rng.normal(size=20_000)
+    assert picp(y, x, 0.9, evenly) == pytest.approx(0.9, abs=0.012)
+    assert np.mean((low <= y) & (y <= high)) < 0.88
 
 
 def test_intervals_cover_what_they_promise():

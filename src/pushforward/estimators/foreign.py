@@ -12,11 +12,9 @@ from sklearn.base import clone
 from torch import Tensor
 
 from pushforward.card.folds import folds_of
-from pushforward.card.means import rows_seen
+from pushforward.card.means import FOLDS, rows_seen
 from pushforward.data.pairing import Pairing
 from pushforward.errors import UserError
-
-FOLDS = 5
 
 
 @dataclass(eq=False)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from scipy.special import gammaln
@@ -23,23 +24,28 @@ def _check_share(name: str, value: float) -> None:
         raise UserError(f"{name} must lie between 0 and 1; got {value}")
 
 
-def interval(samples: np.ndarray, coverage: float = 0.95) -> np.ndarray:
-    """The central interval of each row (N, 2): quantiles (1 − c)/2 and (1 + c)/2 of its samples (N, S)."""
+def interval(samples: np.ndarray, coverage: float = 0.95, evenly: bool = False) -> np.ndarray:
+    """The central interval of each row (N, 2): quantiles (1 − c)/2 and (1 + c)/2 of its samples (N, S).
+
+    A quantile q has the rank (S + 1) q among independent samples and S q + ½ among those spread `evenly` over the law,
+    as a predictor's: then a further sample is covered with the probability asked for, also by few.
+    """
     _check_share("the coverage of an interval", coverage)
-    tail = (1 - coverage) / 2
-    return np.asarray(np.quantile(np.asarray(samples, np.float64), [tail, 1 - tail], axis=1).T)
+    tail, wide = (1 - coverage) / 2, np.asarray(samples, np.float64)
+    rank: Literal["hazen", "weibull"] = "hazen" if evenly else "weibull"
+    return np.asarray(np.quantile(wide, [tail, 1 - tail], axis=1, method=rank).T)
 
 
-def picp(truth: np.ndarray, samples: np.ndarray, coverage: float = 0.95) -> float:
+def picp(truth: np.ndarray, samples: np.ndarray, coverage: float = 0.95, evenly: bool = False) -> float:
     """The share of truths in their central interval; `coverage` where the model is calibrated."""
     y, x = check_predictive(truth, samples)
-    low, high = interval(x, coverage).T
+    low, high = interval(x, coverage, evenly).T
     return float(np.mean((low <= y) & (y <= high)))
 
 
-def widths(samples: np.ndarray, coverage: float = 0.95) -> np.ndarray:
+def widths(samples: np.ndarray, coverage: float = 0.95, evenly: bool = False) -> np.ndarray:
     """The widths of the central intervals (N,), in the response's unit."""
-    low, high = interval(samples, coverage).T
+    low, high = interval(samples, coverage, evenly).T
     return np.asarray(high - low)
 
 

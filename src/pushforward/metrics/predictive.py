@@ -53,15 +53,47 @@ def kernel_nll(truth: np.ndarray, samples: np.ndarray) -> np.ndarray:
     if not (variance > 0).all():
         raise UserError(f"all samples of row {int(np.argmin(variance))} are the same: a kernel needs a width")
     exponent = -((y[:, None] - x) ** 2) / (2 * variance[:, None])
-    most = exponent.max(1)
-    log_mean = most + np.log(np.exp(exponent - most[:, None]).mean(1))
-    return np.asarray(0.5 * np.log(2 * math.pi * variance) - log_mean)
+    return np.asarray(0.5 * np.log(2 * math.pi * variance) - _log_mean_exp(exponent))
 
 
 KERNEL_OFFSET = 0.5 * math.log(2) - 0.25
 """Nats by which the kernel estimate is too large for a perfect Gaussian predictor with many samples.
 
 The kernel widens N(μ, s²) to N(μ, 2s²), whose expected −log under N(μ, s²) is ½ ln(2π·2s²) + ¼."""
+
+
+BANDWIDTHS = tuple(2.0 ** (k / 2) for k in range(-10, 1))
+"""Of kernels, in deviations of a row's samples, that `density_nll` chooses among."""
+
+
+def density_nll(truth: np.ndarray, samples: np.ndarray, rows: int = 200) -> np.ndarray:
+    """−log of the density that samples are drawn from, as well as they tell it, of each row (N,).
+
+    A Gaussian kernel whose bandwidth, in deviations of a row's samples, is the one of `BANDWIDTHS` that makes samples
+    likeliest by the others of their row (Habbema et al. 1974), over the first `rows` rows: one for all. Unlike
+    `kernel_nll` it neither widens the law nor prefers one that is too narrow. It needs some hundred samples a row; a
+    truth far beyond all of them counts as the kernel's tail has it, which is more than the law's.
+    """
+    y, x = check_predictive(truth, samples)
+    deviation = x.std(1, ddof=1)
+    if x.shape[1] < 3 or not (deviation > 0).all():
+        raise UserError("the density of samples needs at least three per row that are not all the same")
+    left_out = [sum(_left_out(one, h * s) for one, s in zip(x[:rows], deviation, strict=False)) for h in BANDWIDTHS]
+    width = BANDWIDTHS[int(np.argmax(left_out))] * deviation[:, None]
+    return -_log_mean_exp(-(((y[:, None] - x) / width) ** 2) / 2) + np.log(width[:, 0]) + 0.5 * math.log(2 * math.pi)
+
+
+def _left_out(x: np.ndarray, width: float) -> float:
+    """Mean log-density of samples (S,) by kernels on the others."""
+    exponent = -(((x[:, None] - x) / width) ** 2) / 2
+    np.fill_diagonal(exponent, -np.inf)
+    return float(_log_mean_exp(exponent).mean() - math.log(width))
+
+
+def _log_mean_exp(values: np.ndarray) -> np.ndarray:
+    """log of the mean of exp over the last axis."""
+    most = values.max(-1)
+    return np.asarray(most + np.log(np.exp(values - most[..., None]).mean(-1)))
 
 
 def gaussian_nll(truth: np.ndarray, mean: np.ndarray, deviation: np.ndarray | float) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from pushforward.data.atomic import write_file
 from pushforward.data.dataset import Dataset
 from pushforward.metrics.certainty import reliability
-from pushforward.metrics.coverage import LEVELS, calibration_band, calibration_curve, widths
+from pushforward.metrics.coverage import LEVELS, calibration_band, calibration_curve
 from pushforward.models.predictor import Classified, Prediction, Predictor
 from pushforward.report.page import Page, Section, Verdict, code, facts, figure, table
 from pushforward.report.predictive import Measured, PredictiveEvaluation
@@ -133,7 +133,8 @@ def interval_widths(e: PredictiveEvaluation, names: Sequence[str]) -> Section:
     assert isinstance(e.law, Prediction) and e.law.samples is not None
     content: list[str] = []
     for r, name in enumerate(names[:3]):
-        width, error = widths(e.law.samples[:, :, r]), np.abs(e.truth[:, r] - e.law.mean[:, r])
+        low, high = e.law.interval(0.95)[:, :, r].T
+        width, error = high - low, np.abs(e.truth[:, r] - e.law.mean[:, r])
         content.append(
             figure(
                 histogram(

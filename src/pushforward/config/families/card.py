@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pushforward.card.learners import SMALL
+from pushforward.card.means import FOLDS, FOLDS_OF_FEW
 from pushforward.config.family_schema.card import NO_TARGET, CardConfig
 from pushforward.data.dataset import Dataset
 from pushforward.data.format import Format
@@ -15,7 +16,8 @@ def resolve(config: CardConfig, data: Dataset) -> CardConfig:
     """With what depends on the number of rows filled in. Raises UserError where no response was named."""
     _pairing(data.format)
     small = len(data.train) + len(data.validation) <= SMALL if config.small is None else config.small
-    return config.model_copy(update={"small": small})
+    folds = config.folds or (FOLDS_OF_FEW if small else FOLDS)
+    return config.model_copy(update={"small": small, "folds": folds})
 
 
 def build(config: CardConfig, form: Format) -> Card:

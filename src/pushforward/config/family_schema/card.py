@@ -26,6 +26,8 @@ class CardConfig(Section):
         0.0, description="of f in the published setting, where it differs from table to table"
     )
     levels: Levels = 1000
-    folds: Annotated[int, Field(ge=2, le=50)] = Field(5, description="that f is cross-fitted in")
+    folds: Annotated[int, Field(ge=2, le=50)] | None = Field(
+        None, description="that f is cross-fitted in: 10 where there are few rows, else 5"
+    )
     small: bool | None = Field(None, description="whether f may be fitted by what takes long on many rows")
     conditional: bool = Field(False, description="always false: features are no labels")
