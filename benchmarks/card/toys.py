@@ -48,7 +48,7 @@ def measure(name: str, steps: int, out: Path) -> dict[str, Any]:
         "nll": -float(model.log_prob(x[test], y[test]).mean()),
         "qice": qice(y[test], drawn),
         "floor": qice_floor(2048),
-        "picp": picp(y[test], drawn),
+        "picp": picp(y[test], drawn, evenly=True),
         "train_s": trained,
     }
     distances, floors, pages = [], [], []

@@ -185,6 +185,9 @@ def paired(out: Path, names: Sequence[str]) -> None:
             continue
         line = []
         for column in DIFFERENCES:
+            if any(column not in one[i] for one in (a, b) for i in both):
+                line.append("–")
+                continue
             values = np.array([a[i][column] - b[i][column] for i in both])
             error = f" ± {values.std(ddof=1) / len(values) ** 0.5:.2g}" if len(values) > 1 else ""
             line.append(f"{values.mean():+.3g}{error}")
