@@ -108,8 +108,8 @@ def test_out_of_fold_predictions_come_from_parts_that_have_not_seen_their_row():
     assert np.corrcoef(seen[:, 0], noise[:, 0])[0, 1] > 0.7
     assert abs(np.corrcoef(unseen[:, 0], noise[:, 0])[0, 1]) < 0.3
     fold = folds_of(tensor(X), tensor(noise), 4)
-    part = mean._read(0, int(fold[5]), tensor(X[5:6]))
-    assert torch.allclose(part[0], mean.out_of_fold(tensor(X), tensor(noise))[5], atol=1e-6)
+    for k in range(4):  # to the last bit, asked of the same rows together
+        assert torch.equal(mean._read(0, k, tensor(X)[fold == k]), torch.from_numpy(unseen)[fold == k])
 
 
 def test_rows_that_take_few_values_are_in_every_fold():
@@ -183,13 +183,15 @@ def test_the_temperature_makes_held_out_classes_most_likely():
         return float(-probabilities(exact, t)[torch.arange(400), classes].log().mean())
 
     found = fit_temperature(exact, classes)
-    assert loss(found) <= min(loss(t) for t in (0.05, 0.2, 0.5, 1.0, 3.0)) + 3e-4
+    assert loss(found) <= min(loss(t) for t in (0.05, 0.2, 0.5, 1.0, 3.0)) + 1e-4
     assert loss(found) < loss(1.0) - 0.01
 
 
 def test_a_few_rows_told_rightly_ask_for_no_certainty():
     classes = torch.arange(20) % 2
-    drawn = torch.nn.functional.one_hot(classes, 2)[:, None].expand(20, 30, 2) + 0.05 * torch.randn(20, 30, 2)
+    drawn = torch.nn.functional.one_hot(classes, 2)[:, None].expand(20, 30, 2) + 0.05 * tensor(
+        np.random.default_rng(5).normal(size=(20, 30, 2))
+    )
     wrong = 1 - probabilities(drawn, fit_temperature(drawn, classes))[torch.arange(20), classes]
     assert 1e-3 < float(wrong.mean()) < 0.1
 

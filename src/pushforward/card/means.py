@@ -120,9 +120,14 @@ FOLDS, FOLDS_OF_FEW = 5, 10
 """That f is cross-fitted in by default, and where there are few rows, so that its parts see nearly as many as all."""
 
 
+def usual_folds(small: bool) -> int:
+    """How many, where nothing else is asked for."""
+    return FOLDS_OF_FEW if small else FOLDS
+
+
 def usual_mean(inputs: int, outputs: int, classify: bool, small: bool, folds: int | None = None) -> Stacked:
     """Perceptrons and boosted trees; on small tables smooth perceptrons too, and more folds."""
-    folds = folds or (FOLDS_OF_FEW if small else FOLDS)
+    folds = usual_folds(small) if folds is None else folds
     learners: list[Learner] = [Perceptrons(), Boosted()]
     if small:
         learners.append(Perceptrons((32,), penalty=1e-1, smooth=True, epochs=400))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pushforward.card.learners import SMALL
-from pushforward.card.means import FOLDS, FOLDS_OF_FEW
+from pushforward.card.means import usual_folds
 from pushforward.config.family_schema.card import NO_TARGET, CardConfig
 from pushforward.data.dataset import Dataset
 from pushforward.data.format import Format
@@ -16,7 +16,7 @@ def resolve(config: CardConfig, data: Dataset) -> CardConfig:
     """With what depends on the number of rows filled in. Raises UserError where no response was named."""
     _pairing(data.format)
     small = len(data.train) + len(data.validation) <= SMALL if config.small is None else config.small
-    folds = config.folds or (FOLDS_OF_FEW if small else FOLDS)
+    folds = usual_folds(small) if config.folds is None else config.folds
     return config.model_copy(update={"small": small, "folds": folds})
 
 
