@@ -10,7 +10,8 @@ from scipy import stats
 from pushforward.card.draws import sample_draws
 from pushforward.data.format import Format
 from pushforward.data.labels import Labels
-from pushforward.data.pairing import Feature, Pairing, Response
+from pushforward.data.pairing import Pairing
+from pushforward.data.roles import Feature, Response
 from pushforward.denoisers.estimate import Estimate
 from pushforward.errors import NumericalError, UserError
 from pushforward.models.card import given_mean, published_card, usual_card

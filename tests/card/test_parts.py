@@ -9,7 +9,14 @@ from scipy import stats
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
-from pushforward.card.classes import fit_temperature, nearest_corner, probabilities, published_rule, votes
+from pushforward.card.classes import (
+    fit_temperature,
+    mean_width,
+    nearest_corner,
+    probabilities,
+    published_rule,
+    votes,
+)
 from pushforward.card.conformal import conformal_quantile, interval_scores
 from pushforward.card.draws import check_levels, quantiles, sample_draws, spread_normals
 from pushforward.card.folds import folds_of, row_numbers
@@ -194,6 +201,16 @@ def test_a_few_rows_told_rightly_ask_for_no_certainty():
     )
     wrong = 1 - probabilities(drawn, fit_temperature(drawn, classes))[torch.arange(20), classes]
     assert 1e-3 < float(wrong.mean()) < 0.1
+
+
+def test_the_mean_width_is_that_of_the_intervals_of_all_coverages():
+    p = np.array([[0.5, 0.3, 0.2], [0.9, 0.1, 0.0], [1.0, 0.0, 0.0]])
+    coverage = (np.arange(2000) + 0.5) / 2000
+    corners = np.eye(3)[np.repeat(np.arange(3), 3000)].reshape(3, 3000, 3)
+    for row, found in zip(p, mean_width(p), strict=True):
+        draws = np.concatenate([corners[k, : round(3000 * row[k])] for k in range(3)])
+        ends = np.quantile(draws, np.stack(((1 - coverage) / 2, (1 + coverage) / 2)), axis=0, method="inverted_cdf")
+        assert (coverage[:, None] * (ends[1] - ends[0])).mean(0).sum() / 2 == pytest.approx(found, abs=2e-3)
 
 
 def test_conformal_quantiles_cover_in_expectation():

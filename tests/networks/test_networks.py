@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.errors import UserError
+from pushforward.networks.context import ContextMLP
 from pushforward.networks.dit import DiT
 from pushforward.networks.magnitude_unet import MagnitudeUNet
 from pushforward.networks.mlp import MLP
@@ -212,3 +213,16 @@ def test_dropout_is_counted_per_item_and_layer_and_off_in_evaluation(make):
 def test_dropout_that_is_no_probability_is_refused():
     with pytest.raises(UserError, match=r"p = 1\.5"):
         MLP(3, dropout=1.5)
+
+
+def test_what_a_context_tells_of_the_row_is_dropped_and_its_estimate_never():
+    net = ContextMLP(2, 42, width=8, depth=1, row_dropout=0.5)
+    estimate, row = torch.randn(4, 2), torch.randn(4, 40)
+    seen = []
+    net.told.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    with counted(Draws.of(0, range(4))):
+        net.encode(torch.cat((estimate, row), 1))
+    net.eval().encode(torch.cat((estimate, row), 1))
+    assert torch.equal(seen[0][:, :2], estimate)
+    assert 0.3 < (seen[0][:, 2:] == 0).float().mean() < 0.7
+    assert torch.equal(seen[1], torch.cat((estimate, row), 1))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
@@ -35,6 +36,15 @@ def votes(samples: Tensor, rule: Rule = nearest_corner) -> Tensor:
 def probabilities(samples: Tensor, temperature: float, rule: Rule = nearest_corner) -> Tensor:
     """The mean over samples of their probabilities: (N, S, K) -> (N, K)."""
     return rule(samples, temperature).mean(1)
+
+
+def mean_width(p: np.ndarray) -> np.ndarray:
+    """How wide the intervals of a one-hot response with probabilities p (N, K) are, over all coverages: (N,).
+
+    With w_k(c) the width of the central interval of coverage c of its component k this is ½ Σ_k ∫ c·w_k(c) dc, half of
+    Gini's mean difference: the distance of two draws, which is 1 where they are of different classes. It is 1 − Σ p_k².
+    """
+    return np.asarray(1 - np.square(p).sum(1))
 
 
 def fit_temperature(

@@ -205,6 +205,7 @@ def usual_card(
     width: int = 128,
     depth: int = 2,
     dropout: float = 0.1,
+    feature_dropout: float = 0.0,
     levels: int = 1000,
 ) -> Card:
     """CARD as it is by default: cross-fitted mean, residuals of unit deviation, one preconditioned network.
@@ -213,7 +214,8 @@ def usual_card(
     `folds` are those that f is cross-fitted in: 10 where there are few rows, else 5.
     """
     mean = mean or usual_mean(pairing.inputs, pairing.outputs, pairing.classes is not None, small, folds)
-    network = ContextMLP(pairing.outputs, pairing.outputs + pairing.inputs, width, depth, dropout)
+    told = pairing.outputs + pairing.inputs
+    network = ContextMLP(pairing.outputs, told, width, depth, dropout, feature_dropout)
     path = _table(levels, 0.1 / levels, 20 / levels)
     return Card(mean, network, path, EDMPrediction(1.0), Stratified(LogNormalTimes(sigma_data=1.0)), pairing)
 

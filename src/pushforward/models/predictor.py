@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pushforward.card.classes import nearest_corner, probabilities, published_rule, votes
+from pushforward.card.classes import mean_width, nearest_corner, probabilities, published_rule, votes
 from pushforward.card.draws import check_levels, quantiles, reached, sample_draws, spread_normals
 from pushforward.data.checks import unused
 from pushforward.data.pairing import Pairing
@@ -78,6 +78,8 @@ class Classified:
     """Of N rows and K classes: probabilities, shares of votes, widths of 95 % intervals (N, K) and p-values (N,).
 
     The p-value is of a paired t-test between the two classes with most votes: above 0.05 the decision is not certain.
+    Draws lie near the corners of the classes, so the 95 % interval of a class is as wide as can be once it has 2.5 %
+    of them, however many more: `width` does not stop there.
     """
 
     probabilities: np.ndarray
@@ -91,8 +93,8 @@ class Classified:
 
     @property
     def width(self) -> np.ndarray:
-        """Of the class with most votes: (N,)."""
-        return np.asarray(self.widths[np.arange(len(self)), self.votes.argmax(1)])
+        """Of the intervals of all coverages together, from 0, where the class is certain, to 1 − 1/K: (N,)."""
+        return mean_width(self.probabilities)
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,6 +32,7 @@ def build(config: CardConfig, form: Format) -> Card:
         width=config.width,
         depth=config.depth,
         dropout=config.dropout,
+        feature_dropout=config.feature_dropout,
         levels=config.levels,
     )
 

@@ -22,6 +22,9 @@ class CardConfig(Section):
     width: Channels = 128
     depth: Layers = 2
     dropout: Fraction = Field(0.1, description="of the network")
+    feature_dropout: Fraction = Field(
+        0.0, description="of the features that the network is told beside f: 0.5 with hundreds of them"
+    )
     mean_dropout: Fraction = Field(
         0.0, description="of f in the published setting, where it differs from table to table"
     )
