@@ -247,3 +247,17 @@ def test_classes_have_one_scale_and_need_no_density():
     assert card.scale.tolist() == pytest.approx([0.5, 0.5])
     with pytest.raises(UserError, match="no density"):
         Predictor(card, Format(pairing)).log_prob(torch.zeros(1, 1), torch.zeros(1, 2))
+
+
+@pytest.mark.parametrize("make", [usual_card, published_card])
+def test_small_probabilities_are_told_apart(make):
+    pairing = Pairing((Feature("x"),), classes=Labels(("a", "b"), False, "kind"))
+    card, seen = make(pairing, mean=given_mean(pairing)), []
+    card.network.encode = lambda told: seen.append(told) or told
+    card.encode(torch.full((3, 1), 7.0), torch.tensor([[0.99, 0.01], [0.9999, 1e-3], [1.0, 0.0]]))
+    if make is usual_card:
+        wanted = torch.tensor([0.01, 1e-3, 1e-4]).log() / 3
+        torch.testing.assert_close(seen[0][:, 1], wanted)
+    else:  # as they are in the paper
+        assert seen[0][:, 1].tolist() == pytest.approx([0.01, 1e-3, 0.0])
+    assert seen[0][:, 2].tolist() == [7.0] * 3

@@ -384,3 +384,22 @@ def test_constant_and_single_responses_and_too_few_rows_are_refused():
         CARDRegressor(None, "published").fit(X, Y)
     with pytest.raises(UserError, match="at least 5 are needed"):
         regressor().fit(X[:3], Y[:3])
+
+
+def test_a_lazy_frame_has_to_be_collected():
+    polars = pytest.importorskip("polars")
+    with pytest.raises(UserError, match="collect"):
+        regressor(steps=2).fit(polars.DataFrame(X).lazy(), Y)
+
+
+def test_frames_of_polars_are_taken_and_given_back():
+    polars = pytest.importorskip("polars")
+    frame = polars.DataFrame({"a": X[:, 0], "kind": np.where(X[:, 1] > 0, "warm", "cold")})
+    frame = frame.with_columns(polars.col("kind").cast(polars.Categorical))
+    price = polars.Series("price", Y + 3 * (frame["kind"] == "warm").to_numpy())
+    model = regressor(steps=2).fit(frame, price)
+    out = model.predict_table(frame[:5])
+    assert isinstance(out, polars.DataFrame) and out.columns[0] == "price" and len(out) == 5
+    assert np.array_equal(out["price"].to_numpy(), model.predict(frame[:5]))
+    with pytest.raises(UserError, match="kind"):
+        model.predict(frame.with_columns(polars.lit(None).alias("kind")))

@@ -34,9 +34,14 @@ def settled_seed(state: Any) -> int:
 
 
 def has_categories(x: Any) -> bool:
-    """Whether some column is text, or a category by its type, or a date. Numbers kept as objects count as numbers."""
+    """Whether some column is text, or a category by its type, or a date. Numbers kept as objects count as numbers.
+
+    Raises UserError for a lazy frame.
+    """
     if isinstance(x, Frame):
         return True
+    if hasattr(x, "collect"):
+        raise UserError("X is a lazy frame, which has no values yet: give X.collect()")
     if hasattr(x, "columns") and not hasattr(x, "toarray"):
         if len(set(x.columns)) < len(x.columns):
             return False  # whoever reads it by name says so

@@ -27,6 +27,8 @@ from pushforward.samplers.ancestral import DDPM
 from pushforward.samplers.default import USUAL_EVALUATIONS, Sampling, default_sampler
 from pushforward.samplers.step import Observer, simulate
 
+_LEAST_PROBABILITY, _LOG_UNIT = 1e-4, 3.0
+"""Of a class, as the network is told it, and the unit of its logarithm: from −3 to 0."""
 _LEAST_SCALE = 1e-4
 """Of a residual, in standard deviations of the response: below, f is exact and there is nothing to learn."""
 
@@ -166,7 +168,9 @@ class Card(Family):
         return self.denoiser().given(context=self.encode(x, f))
 
     def encode(self, x: Tensor, f: Tensor) -> Tensor:
-        """What the network is told of rows."""
+        """What the network is told of rows. Probabilities are told by their logarithms, in which small ones differ."""
+        if self.classify and not self.published:
+            f = f.clamp(min=_LEAST_PROBABILITY).log() / _LOG_UNIT
         encode = self.network.encode
         assert callable(encode)
         found = encode(torch.cat((f, x), 1))
