@@ -109,6 +109,9 @@ def test_python_reads_the_run_and_predicts(run, rows):
 
 
 def test_classes_of_text(rows, command, tmp_path):
+    from pushforward.config.families.card import build
+    from pushforward.config.family_schema.card import CardConfig
+
     table = write(tmp_path / "table.csv", [[s, p, k] for s, k, p in rows], ("size", "price", "kind"))
     run = tmp_path / "run"
     split = ("--set", "data.validation=0.2")
@@ -120,7 +123,9 @@ def test_classes_of_text(rows, command, tmp_path):
     with out.open(newline="") as file:
         first = next(csv.DictReader(file))
     assert list(first) == ["kind", "p_a", "p_b", "p_c", "width", "p_value"] and first["kind"] in "abc"
-    assert sum(float(first[f"p_{k}"]) for k in "abc") == pytest.approx(1, abs=1e-4)
+    p = [float(first[f"p_{k}"]) for k in "abc"]
+    assert sum(p) == pytest.approx(1, abs=1e-4)
+    assert float(first["width"]) == pytest.approx(1 - sum(q * q for q in p), abs=1e-4)
     table.rename(tmp_path / "table.csv")
     assert command("report", run, "-n", 20).code == 0
     text = (run / "report.html").read_text(encoding="utf-8")
@@ -128,6 +133,9 @@ def test_classes_of_text(rows, command, tmp_path):
     assert 0 < json.loads((run / "temperature.json").read_text())["temperature"] < 100
     scored = json.loads((run / "evaluation.json").read_text())
     assert {m["name"] for m in scored["figures"]} >= {"accuracy", "ECE", "PAvPU"}
+    form = pf.load(run).data().format
+    assert pf.load(run).model.log_probabilities
+    assert not build(CardConfig(small=True, folds=2), form).log_probabilities  # as it was stored before there was a key
 
 
 def test_no_column_takes_the_place_of_the_class(command, tmp_path):

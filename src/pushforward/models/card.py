@@ -73,6 +73,7 @@ class Card(Family):
         pairing: what the columns are.
         published: as in the paper: residuals keep their scale, the network is told the index of a level, and the
             whole chain of the table is sampled.
+        log_probabilities: of classes, whether the network is told the logarithms of f, in which small ones differ.
     """
 
     cells: Tensor
@@ -92,11 +93,13 @@ class Card(Family):
         pairing: Pairing,
         *,
         published: bool = False,
+        log_probabilities: bool = False,
     ) -> None:
         super().__init__(pairing.shape)
         self.mean, self.network, self.path = mean, network, path
         self.prediction, self.times, self.published = prediction, times, published
         self.outputs, self.inputs, self.classify = pairing.outputs, pairing.inputs, pairing.classes is not None
+        self.log_probabilities = log_probabilities and self.classify
         self.register_buffer("cells", torch.tensor(pairing.cells, dtype=torch.float32))
         self.register_buffer("scale", torch.ones(self.outputs))
         self.register_buffer("centre", torch.zeros(self.outputs, dtype=torch.float64))
@@ -168,8 +171,8 @@ class Card(Family):
         return self.denoiser().given(context=self.encode(x, f))
 
     def encode(self, x: Tensor, f: Tensor) -> Tensor:
-        """What the network is told of rows. Probabilities are told by their logarithms, in which small ones differ."""
-        if self.classify and not self.published:
+        """What the network is told of rows."""
+        if self.log_probabilities:
             f = f.clamp(min=_LEAST_PROBABILITY).log() / _LOG_UNIT
         encode = self.network.encode
         assert callable(encode)
@@ -211,6 +214,7 @@ def usual_card(
     dropout: float = 0.1,
     feature_dropout: float = 0.0,
     levels: int = 1000,
+    log_probabilities: bool = True,
 ) -> Card:
     """CARD as it is by default: cross-fitted mean, residuals of unit deviation, one preconditioned network.
 
@@ -221,7 +225,8 @@ def usual_card(
     told = pairing.outputs + pairing.inputs
     network = ContextMLP(pairing.outputs, told, width, depth, dropout, feature_dropout)
     path = _table(levels, 0.1 / levels, 20 / levels)
-    return Card(mean, network, path, EDMPrediction(1.0), Stratified(LogNormalTimes(sigma_data=1.0)), pairing)
+    times = Stratified(LogNormalTimes(sigma_data=1.0))
+    return Card(mean, network, path, EDMPrediction(1.0), times, pairing, log_probabilities=log_probabilities)
 
 
 def published_card(

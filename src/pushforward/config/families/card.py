@@ -17,7 +17,8 @@ def resolve(config: CardConfig, data: Dataset) -> CardConfig:
     _pairing(data.format)
     small = len(data.train) + len(data.validation) <= SMALL if config.small is None else config.small
     folds = usual_folds(small) if config.folds is None else config.folds
-    return config.model_copy(update={"small": small, "folds": folds})
+    logs = config.setting == "usual" if config.log_probabilities is None else config.log_probabilities
+    return config.model_copy(update={"small": small, "folds": folds, "log_probabilities": logs})
 
 
 def build(config: CardConfig, form: Format) -> Card:
@@ -34,6 +35,7 @@ def build(config: CardConfig, form: Format) -> Card:
         dropout=config.dropout,
         feature_dropout=config.feature_dropout,
         levels=config.levels,
+        log_probabilities=bool(config.log_probabilities),
     )
 
 

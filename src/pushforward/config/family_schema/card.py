@@ -23,7 +23,7 @@ class CardConfig(Section):
     depth: Layers = 2
     dropout: Fraction = Field(0.1, description="of the network")
     feature_dropout: Fraction = Field(
-        0.0, description="of the features that the network is told beside f: 0.5 with hundreds of them"
+        0.0, description="of the features that the network is told beside f: 0.3 with hundreds of them"
     )
     mean_dropout: Fraction = Field(
         0.0, description="of f in the published setting, where it differs from table to table"
@@ -31,6 +31,9 @@ class CardConfig(Section):
     levels: Levels = 1000
     folds: Annotated[int, Field(ge=2, le=50)] | None = Field(
         None, description="that f is cross-fitted in: 10 where there are few rows, else 5"
+    )
+    log_probabilities: bool | None = Field(
+        None, description="whether the network of classes is told the logarithms of f; runs without this key are not"
     )
     small: bool | None = Field(None, description="whether f may be fitted by what takes long on many rows")
     conditional: bool = Field(False, description="always false: features are no labels")
