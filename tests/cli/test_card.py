@@ -111,6 +111,7 @@ def test_python_reads_the_run_and_predicts(run, rows):
 def test_classes_of_text(rows, command, tmp_path):
     from pushforward.config.families.card import build
     from pushforward.config.family_schema.card import CardConfig
+    from pushforward.config.predicting import predictor_of
 
     table = write(tmp_path / "table.csv", [[s, p, k] for s, k, p in rows], ("size", "price", "kind"))
     run = tmp_path / "run"
@@ -134,7 +135,7 @@ def test_classes_of_text(rows, command, tmp_path):
     scored = json.loads((run / "evaluation.json").read_text())
     assert {m["name"] for m in scored["figures"]} >= {"accuracy", "ECE", "PAvPU"}
     form = pf.load(run).data().format
-    assert pf.load(run).model.log_probabilities
+    assert predictor_of(pf.load(run)).card.log_probabilities
     assert not build(CardConfig(small=True, folds=2), form).log_probabilities  # as it was stored before there was a key
 
 
