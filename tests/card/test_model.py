@@ -239,6 +239,29 @@ def test_the_response_written_with_few_decimals_is_spread_over_its_cell():
     assert card.cells.tolist() == [0.0]
 
 
+@pytest.mark.parametrize(
+    ("latent", "error", "written", "spread"),
+    [
+        ("steps", 0.35, 0.1, False),  # the response takes steps, and f finds them
+        ("any", 0.05, 0.1, True),  # the response was rounded, and f finds what it was
+        ("any", 0.35, 0.1, True),
+        ("steps", 2.0, 0.1, True),  # f cannot tell the steps apart
+        ("steps", 0.35, 1.0, True),  # all of the response is on two steps or three
+    ],
+)
+def test_a_response_is_spread_over_its_cell_where_it_was_rounded_to_it(latent, error, written, spread):
+    card = usual_card(
+        Pairing((Feature("x"),), (Response("y", 0.0, 1.0, step=written),)), mean=given_mean(PAIRING), width=8, depth=1
+    )
+    rng = np.random.default_rng(0)
+    true = rng.normal(size=4000)
+    y = np.round(true / written) * written
+    f = (y if latent == "steps" else true) + error * written * rng.normal(size=4000)
+    y, f = (torch.from_numpy(v).float()[:, None] for v in (y, f))
+    card.prepared(y, torch.zeros(4000, 1), 4000, f)
+    assert (float(card.cells) > 0) == spread
+
+
 def test_classes_have_one_scale_and_need_no_density():
     pairing = Pairing((Feature("x"),), classes=Labels(("a", "b"), False, "kind"))
     card = usual_card(pairing, mean=given_mean(pairing), width=8, depth=1)

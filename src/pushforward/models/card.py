@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -135,7 +136,7 @@ class Card(Family):
         Where f tells the response better than rounding would let it, it was not rounded, but takes few values.
         """
         size = residual.double().square().mean(0).sqrt()
-        self.cells.copy_(torch.where(size > self.cells.double() / 12**0.5, self.cells, 0.0))
+        self.cells.copy_(torch.where(_rounded(residual.double(), self.cells.double()), self.cells, 0.0))
         if not self.published:
             self.scale.copy_(
                 (size.square().mean().sqrt().expand_as(size) if self.classify else size).clamp(_LEAST_SCALE)
@@ -201,6 +202,19 @@ class Card(Family):
     @property
     def device(self) -> torch.device:
         return self.scale.device
+
+
+def _rounded(residual: Tensor, cells: Tensor) -> Tensor:
+    """Whether responses written in steps of `cells` were rounded to them: residuals float64 (N, R), cells (R,) -> (R,).
+
+    What was rounded is told no better than by the deviation of its rounding, cell/√12, and lies anywhere in its cell as
+    f sees it: residuals in units of the cell have no phase. Where they do, by four standard errors, f finds the steps
+    themselves. A response of few steps (a deviation of less than two) is not judged so: it is near one of them anyhow.
+    """
+    told = residual.square().mean(0).sqrt() <= cells / 12**0.5
+    phase = torch.cos(2 * math.pi * residual / cells.clamp(min=1e-300)).mean(0)
+    finds = (cells > 0) & (cells < 0.5) & (phase > 4 / math.sqrt(2 * len(residual)))
+    return ~(told | finds)
 
 
 def usual_card(
