@@ -26,7 +26,7 @@ from store import store, stored
 
 from data import TABLES, Part, table
 from pushforward.estimators import CARDRegressor, Published
-from pushforward.metrics.coverage import picp, qice, qice_floor, widths
+from pushforward.metrics.coverage import over_cells, picp, qice, qice_floor, widths
 from pushforward.metrics.predictive import crps, density_nll, gaussian_nll, kernel_nll, rmse
 
 SAMPLES, FEWER, MANY_ROWS = 1000, 200, 500
@@ -64,6 +64,8 @@ def ours(part: Part, seed: int, samples: int | None, steps: int | None) -> dict[
     drawn = time.process_time()
     assert law.samples is not None
     found = scores(part.y_test, law.samples[:, :, 0], evenly=True)
+    # a response that was rounded: which quantiles it lies between is asked of where it may have been
+    found["qice_spread"] = qice(over_cells(part.y_test, float(model.predictor_.cells[0])), law.samples[:, :, 0])
     found["nll"] = -float(model.log_prob(part.x_test, part.y_test).mean())
     found |= {"train_s": trained - began, "sample_s": drawn - trained, "draws": law.samples.size}
     card, pairing = model.predictor_.card, model.pairing_
@@ -155,7 +157,8 @@ def of(out: Path, name: str, method: str) -> dict[int, dict[str, Any]]:
 
 def summary(out: Path, names: Sequence[str]) -> None:
     """Mean ± standard deviation over the splits that are stored, as a table in Markdown; QICE and its floor in %."""
-    columns = ("rmse", "nll", "kernel_nll", "density_nll", "crps", "qice", "floor", "picp", "train_s", "sample_s")
+    columns = ("rmse", "nll", "kernel_nll", "density_nll", "crps", "qice")
+    columns += ("qice_spread", "floor", "picp", "train_s", "sample_s")
     print("| table | method | splits | " + " | ".join(columns) + " | qice/floor |")
     print("|---|---|---|" + "---|" * (len(columns) + 1))
     for name in names:
@@ -166,7 +169,7 @@ def summary(out: Path, names: Sequence[str]) -> None:
             line = []
             for column in columns:
                 values = [one[column] for one in found if column in one]
-                factor = 100 if column in ("qice", "floor") else 1
+                factor = 100 if column in ("qice", "qice_spread", "floor") else 1
                 told = len(values) > 1 and column not in ("floor", "train_s", "sample_s")
                 spread = f" ± {factor * np.std(values):.2g}" if told else ""
                 line.append(f"{factor * np.mean(values):.4g}{spread}" if values else "–")

@@ -12,6 +12,7 @@ from pushforward.metrics.coverage import (
     calibration_band,
     calibration_curve,
     interval,
+    over_cells,
     picp,
     qice,
     qice_floor,
@@ -95,6 +96,20 @@ def test_a_perfect_predictor_scores_the_floor_of_qice():
     error = np.std(scores) / np.sqrt(len(scores))
     assert np.mean(scores) == pytest.approx(qice_floor(rows), abs=4 * error)
     assert qice_floor(77) == pytest.approx(0.0273, abs=2e-4)
+
+
+def test_truths_that_were_rounded_are_calibrated_where_they_may_have_been():
+    rng = np.random.default_rng(3)
+    mean = rng.normal(size=3000)
+    y = np.round(mean + 0.3 * rng.normal(size=3000))  # in steps of 1, and told to 0.3
+    latent = mean[:, None] + 0.3 * rng.normal(size=(3000, 400))
+    drawn = np.round(latent) + rng.uniform(-0.5, 0.5, size=latent.shape)  # the exact law, spread over the cells
+    assert qice(y, drawn) > 3 * qice_floor(3000)
+    assert qice(over_cells(y, 1.0), drawn) < 1.5 * qice_floor(3000)
+    two = np.stack((y, mean), 1)
+    moved = over_cells(two, np.array([1.0, 0.0]))
+    assert np.array_equal(moved[:, 1], mean) and 0.45 < abs(moved[:, 0] - y).max() <= 0.5
+    assert np.array_equal(over_cells(y[:10], 1.0), over_cells(y, 1.0)[:10])
 
 
 def test_qice_sees_wide_and_shifted_predictions():

@@ -14,6 +14,7 @@ from scipy.special import gammaln
 
 from pushforward.errors import UserError
 from pushforward.metrics.checks import check_predictive
+from pushforward.numerics.random import Draws
 
 LEVELS = tuple(k / 20 for k in range(1, 20))
 """Of the quantiles whose calibration is usually looked at."""
@@ -47,6 +48,18 @@ def widths(samples: np.ndarray, coverage: float = 0.95, evenly: bool = False) ->
     """The widths of the central intervals (N,), in the response's unit."""
     low, high = interval(samples, coverage, evenly).T
     return np.asarray(high - low)
+
+
+def over_cells(truth: np.ndarray, cells: np.ndarray | float, seed: int = 0) -> np.ndarray:
+    """Truths (N,) or (N, R) that were rounded to a step, each anywhere within half a step of where it is written.
+
+    A continuous law of such a response, asked which of its quantiles a truth lies between, would find all truths in the
+    middles of their cells: calibration is measured on these (the randomised transform of Czado, Gneiting and Held
+    2009). `cells`: the steps, 0 where nothing was rounded.
+    """
+    y = np.asarray(truth, np.float64)
+    u = Draws.of(seed, range(len(y)), "cells").uniform(y.shape[1:]).double().numpy()
+    return np.asarray(y + np.asarray(cells, np.float64) * (u - 0.5))
 
 
 def bin_shares(truth: np.ndarray, samples: np.ndarray, bins: int = 10) -> np.ndarray:

@@ -113,6 +113,11 @@ class Predictor(Generator):
         """What is predicted from what."""
         return cast(Pairing, self.format.coding)
 
+    @property
+    def cells(self) -> np.ndarray:
+        """The step that each response was rounded to, in its unit, 0 where it was not: (R,)."""
+        return self.card.cells.double().cpu().numpy() * np.asarray(self.pairing.scale)
+
     def sample(self, n: int, **_: object) -> Samples:
         raise UserError("this run predicts the response of rows and makes no rows: `pushforward predict RUN rows.csv`")
 

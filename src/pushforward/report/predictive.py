@@ -18,7 +18,7 @@ from pushforward.data.atomic import write_file
 from pushforward.data.dataset import Split
 from pushforward.errors import UserError
 from pushforward.metrics.certainty import accuracy, auroc, class_nll, ece, pavpu
-from pushforward.metrics.coverage import qice, qice_floor
+from pushforward.metrics.coverage import over_cells, qice, qice_floor
 from pushforward.metrics.predictive import crps, gaussian_nll, kernel_nll, rmse
 from pushforward.models.predictor import Classified, Prediction, Predictor
 
@@ -46,6 +46,8 @@ class PredictiveEvaluation:
     seconds: float
     truth: np.ndarray
     """(N, R) in the response's unit, or classes (N,)."""
+    spread: np.ndarray
+    """The truths that calibration is measured on: those that were rounded lie anywhere in their cells."""
     law: Prediction | Classified = field(repr=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -95,12 +97,17 @@ def evaluate_predictor(
     seconds = (time.perf_counter() - began) / len(x)
     if isinstance(law, Classified):
         classes = y.argmax(1).numpy()
-        return PredictiveEvaluation(_of_classes(predictor, x, law, classes), len(x), samples, seconds, classes, law)
+        measured = _of_classes(predictor, x, law, classes)
+        return PredictiveEvaluation(measured, len(x), samples, seconds, classes, classes, law)
     truth = predictor.pairing.decode_responses(y)
-    return PredictiveEvaluation(_of_numbers(predictor, x, y, law, truth), len(x), samples, seconds, truth, law)
+    spread = over_cells(truth, predictor.cells)
+    measured = _of_numbers(predictor, x, y, law, truth, spread)
+    return PredictiveEvaluation(measured, len(x), samples, seconds, truth, spread, law)
 
 
-def _of_numbers(predictor: Predictor, x: Tensor, y: Tensor, law: Prediction, truth: np.ndarray) -> list[Measured]:
+def _of_numbers(
+    predictor: Predictor, x: Tensor, y: Tensor, law: Prediction, truth: np.ndarray, spread: np.ndarray
+) -> list[Measured]:
     assert law.samples is not None
     f = predictor.pairing.decode_responses(predictor.mean_of(x))
     deviation = predictor.card.deviation.cpu().numpy() * np.asarray(predictor.pairing.scale)
@@ -119,7 +126,9 @@ def _of_numbers(predictor: Predictor, x: Tensor, y: Tensor, law: Prediction, tru
                 None,
                 "error of the whole law, in the response's unit",
             ),
-            Measured(f"QICE{of}", qice(true, drawn), qice_floor(len(true)), "calibration; beside: a perfect model's"),
+            Measured(
+                f"QICE{of}", qice(spread[:, r], drawn), qice_floor(len(true)), "calibration; beside: a perfect model's"
+            ),
             Measured(
                 f"PICP 95 %{of}",
                 float(np.mean((ends[:, 0] <= true) & (true <= ends[:, 1]))),

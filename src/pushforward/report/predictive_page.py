@@ -101,7 +101,7 @@ def calibration(e: PredictiveEvaluation, names: Sequence[str]) -> Section:
     """The share of truths below each predicted quantile, and how far chance carries it from the diagonal."""
     assert isinstance(e.law, Prediction) and e.law.samples is not None
     series = [
-        Series(name, LEVELS, calibration_curve(e.truth[:, r], e.law.samples[:, :, r]).tolist(), colour=r)
+        Series(name, LEVELS, calibration_curve(e.spread[:, r], e.law.samples[:, :, r]).tolist(), colour=r)
         for r, name in enumerate(names[:6])
     ]
     band = calibration_band(e.rows, LEVELS)
