@@ -239,27 +239,31 @@ def test_the_response_written_with_few_decimals_is_spread_over_its_cell():
     assert card.cells.tolist() == [0.0]
 
 
-@pytest.mark.parametrize(
-    ("latent", "error", "written", "spread"),
-    [
-        ("steps", 0.35, 0.1, False),  # the response takes steps, and f finds them
-        ("any", 0.05, 0.1, True),  # the response was rounded, and f finds what it was
-        ("any", 0.35, 0.1, True),
-        ("steps", 2.0, 0.1, True),  # f cannot tell the steps apart
-        ("steps", 0.35, 1.0, True),  # all of the response is on two steps or three
-    ],
-)
-def test_a_response_is_spread_over_its_cell_where_it_was_rounded_to_it(latent, error, written, spread):
-    card = usual_card(
-        Pairing((Feature("x"),), (Response("y", 0.0, 1.0, step=written),)), mean=given_mean(PAIRING), width=8, depth=1
-    )
-    rng = np.random.default_rng(0)
-    true = rng.normal(size=4000)
-    y = np.round(true / written) * written
-    f = (y if latent == "steps" else true) + error * written * rng.normal(size=4000)
-    y, f = (torch.from_numpy(v).float()[:, None] for v in (y, f))
+RNG = np.random.default_rng(0)
+NORMAL, UNIFORM = RNG.normal(size=4000), RNG.uniform(size=4000)
+RATES = np.where(UNIFORM < 0.6, 0.02, np.exp(1.5 * NORMAL))
+KIND = 0.37 + 3 * (UNIFORM < 0.5)
+STEPS = {
+    "f finds the steps": (np.round(10 * NORMAL), np.round(10 * NORMAL) + 0.35 * RNG.normal(size=4000), False),
+    "f finds what was rounded": (np.round(10 * NORMAL), 10 * NORMAL + 0.05 * RNG.normal(size=4000), True),
+    "and not so well": (np.round(10 * NORMAL), 10 * NORMAL + 0.35 * RNG.normal(size=4000), True),
+    "f cannot tell the steps apart": (np.round(10 * NORMAL), np.round(10 * NORMAL) + 2 * RNG.normal(size=4000), True),
+    "two steps or three": (np.round(NORMAL), np.round(NORMAL) + 0.35 * RNG.normal(size=4000), True),
+    "counts, most of them none": (RNG.poisson(RATES).astype(float), RATES, True),
+    "f of two values": (np.round(KIND + 3 * NORMAL), KIND, True),
+    "f that hardly varies": (np.round(3 * NORMAL), 0.02 * NORMAL, True),
+}
+
+
+@pytest.mark.parametrize("case", STEPS)
+def test_a_response_is_spread_over_its_cell_where_it_was_rounded_to_it(case):
+    y, f, spread = STEPS[case]
+    size = float(y.std())
+    responses = (Response("y", 0.0, size, step=1.0), Response("z", 0.0, 1.0, step=0.0))
+    card = usual_card(Pairing((Feature("x"),), responses), mean=given_mean(PAIRING), width=8, depth=1)
+    y, f = (torch.from_numpy(np.stack((v / size, w), 1)).float() for v, w in ((y, NORMAL), (f, UNIFORM)))
     card.prepared(y, torch.zeros(4000, 1), 4000, f)
-    assert (float(card.cells) > 0) == spread
+    assert (float(card.cells[0]) > 0) == spread and float(card.cells[1]) == 0
 
 
 def test_classes_have_one_scale_and_need_no_density():

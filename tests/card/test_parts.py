@@ -211,6 +211,8 @@ def test_the_mean_width_is_that_of_the_intervals_of_all_coverages():
         draws = np.concatenate([corners[k, : round(3000 * row[k])] for k in range(3)])
         ends = np.quantile(draws, np.stack(((1 - coverage) / 2, (1 + coverage) / 2)), axis=0, method="inverted_cdf")
         assert (coverage[:, None] * (ends[1] - ends[0])).mean(0).sum() / 2 == pytest.approx(found, abs=2e-3)
+    rest = np.float32([[1e-7], [2e-7], [4e-7]])  # of rows that are nearly certain, told apart and in order
+    assert mean_width(np.hstack((1 - rest, rest)).astype(float)) == pytest.approx(2 * rest[:, 0], rel=0.2)
 
 
 def test_conformal_quantiles_cover_in_expectation():

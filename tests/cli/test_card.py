@@ -83,6 +83,13 @@ def test_the_same_command_continues_and_fits_nothing_again(run, rows, command, t
     monkeypatch.setattr(Stacked, "fit", lambda *_: pytest.fail("it was fitted again"))
     said = command("train", table, "--target", "price", *QUICK, "--out", run, "--json")
     assert said.code == 0 and said.json["step"] == 5
+    # nothing that earlier versions did not know tells a run of theirs apart
+    assert not {"feature_dropout", "log_probabilities"} & identity(run).keys()
+
+
+def identity(run):
+    state = max((run / "checkpoints").glob("step-*")) / "state.json"
+    return json.loads(state.read_text())["identity"]["model"]
 
 
 def test_figures_and_report(run, command):
@@ -116,7 +123,7 @@ def test_classes_of_text(rows, command, tmp_path):
     table = write(tmp_path / "table.csv", [[s, p, k] for s, k, p in rows], ("size", "price", "kind"))
     run = tmp_path / "run"
     split = ("--set", "data.validation=0.2")
-    assert command("train", table, "--target", "kind", *QUICK, *split, "--out", run).code == 0
+    assert command("train", tmp_path / "table.csv", "--target", "kind", *QUICK, *split, "--out", run).code == 0
     table = table.rename(tmp_path / "moved.csv")  # the temperature is known where the data are not
     assert 0 < json.loads((run / "temperature.json").read_text())["temperature"] < 100
     out = tmp_path / "out.csv"
@@ -134,7 +141,12 @@ def test_classes_of_text(rows, command, tmp_path):
     assert 0 < json.loads((run / "temperature.json").read_text())["temperature"] < 100
     scored = json.loads((run / "evaluation.json").read_text())
     assert {m["name"] for m in scored["figures"]} >= {"accuracy", "ECE", "PAvPU"}
-    form = pf.load(run).data().format
+    form, other = pf.load(run).data().format, ("--set", "model.log_probabilities=false")
+    assert identity(run)["log_probabilities"] is True
+    again = ("train", tmp_path / "table.csv", "--target", "kind", *QUICK, *split, *other, "--out")
+    assert "log_probabilities was True" in command(*again, run).err
+    assert command(*again, tmp_path / "other").code == 0
+    assert "log_probabilities" not in identity(tmp_path / "other")
     assert predictor_of(pf.load(run)).card.log_probabilities
     assert not build(CardConfig(small=True, folds=2), form).log_probabilities  # as it was stored before there was a key
 

@@ -386,18 +386,32 @@ def test_constant_and_single_responses_and_too_few_rows_are_refused():
         regressor().fit(X[:3], Y[:3])
 
 
+class Lazy:
+    """As a lazy frame of polars: columns with names, and no values."""
+
+    columns = ("a", "b", "c")
+
+    def collect(self):
+        raise AssertionError("values were asked for")
+
+
 def test_a_lazy_frame_has_to_be_collected():
-    polars = pytest.importorskip("polars")
-    with pytest.raises(UserError, match="collect"):
-        regressor(steps=2).fit(polars.DataFrame(X).lazy(), Y)
+    for make in (regressor, lambda **given: Conformal(regressor(**given))):
+        with pytest.raises(UserError, match=r"X\.collect"):
+            make(steps=2).fit(Lazy(), Y)
+        with pytest.raises(UserError, match=r"y\.collect"):
+            make(steps=2).fit(X, Lazy())
+    with pytest.raises(UserError, match=r"y\.collect"):
+        classifier().fit(X, Lazy())
 
 
 def test_frames_of_polars_are_taken_and_given_back():
     polars = pytest.importorskip("polars")
-    frame = polars.DataFrame({"a": X[:, 0], "kind": np.where(X[:, 1] > 0, "warm", "cold")})
-    frame = frame.with_columns(polars.col("kind").cast(polars.Categorical))
-    price = polars.Series("price", Y + 3 * (frame["kind"] == "warm").to_numpy())
+    codes = np.where(X[:, 1] > 0, "01", "2")
+    frame = polars.DataFrame({"a": X[:, 0], "kind": codes}).with_columns(polars.col("kind").cast(polars.Categorical))
+    price = polars.Series("price", Y + 3 * (frame["kind"] == "01").to_numpy())
     model = regressor(steps=2).fit(frame, price)
+    assert model.pairing_.features[1].categories == ("01", "2")
     out = model.predict_table(frame[:5])
     assert isinstance(out, polars.DataFrame) and out.columns[0] == "price" and len(out) == 5
     assert np.array_equal(out["price"].to_numpy(), model.predict(frame[:5]))

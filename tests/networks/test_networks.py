@@ -216,7 +216,7 @@ def test_dropout_that_is_no_probability_is_refused():
 
 
 def test_what_a_context_tells_of_the_row_is_dropped_and_its_estimate_never():
-    net = ContextMLP(2, 42, width=8, depth=1, row_dropout=0.5)
+    net = ContextMLP(2, 42, width=8, depth=1, feature_dropout=0.5)
     estimate, row = torch.randn(4, 2), torch.randn(4, 40)
     seen = []
     net.told.register_forward_pre_hook(lambda _, given: seen.append(given[0]))

@@ -42,9 +42,10 @@ def mean_width(p: np.ndarray) -> np.ndarray:
     """How wide the intervals of a one-hot response with probabilities p (N, K) are, over all coverages: (N,).
 
     With w_k(c) the width of the central interval of coverage c of its component k this is ½ Σ_k ∫ c·w_k(c) dc, half of
-    Gini's mean difference: the distance of two draws, which is 1 where they are of different classes. It is 1 − Σ p_k².
+    Gini's mean difference: the distance of two draws, which is 1 where they are of different classes. It is
+    Σ p_k (1 − p_k), in [0, 1 − 1/K].
     """
-    return np.asarray(1 - np.square(p).sum(1))
+    return np.asarray((p * (1 - p)).sum(1))
 
 
 def fit_temperature(

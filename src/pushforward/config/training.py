@@ -29,7 +29,13 @@ from pushforward.training.observers import Observer
 from pushforward.training.recipe import Recipe
 
 _CONTENTS = "data (a hash of its contents)"
-_LATER: dict[str, Any] = {"loss": "simple", "learned_variance": False, "told": {}}
+_LATER: dict[str, Any] = {
+    "loss": "simple",
+    "learned_variance": False,
+    "told": {},
+    "feature_dropout": 0.0,
+    "log_probabilities": False,
+}
 """Settings that earlier versions did not know, as they were then: a run begun by one of them is continued."""
 
 

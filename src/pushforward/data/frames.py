@@ -98,8 +98,9 @@ def frame_from(
 
 
 def is_category(column: Any) -> bool:
-    """Whether a column of pandas says by its type that its values are categories."""
-    return getattr(getattr(column, "dtype", None), "name", None) == "category"
+    """Whether a column of pandas or polars says by its type that its values are categories."""
+    kind = getattr(column, "dtype", None)
+    return getattr(kind, "name", None) == "category" or str(kind).startswith(("Categorical", "Enum"))
 
 
 def _categories(column: Any) -> np.ndarray:

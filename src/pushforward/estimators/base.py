@@ -83,7 +83,8 @@ class BaseCARD(BaseEstimator):
         recipe = {**setting.recipe(len(rows)), "seed": self.seed_, "device": "cpu"}
         if self.steps is not None:
             recipe["steps"] = self.steps
-        self.n_steps_ = train_card(card, items, recipe, self.folder, description(raw, setting, self.mean))
+        about = description(raw, setting, self.mean, card.log_probabilities)
+        self.n_steps_ = train_card(card, items, recipe, self.folder, about)
         self.predictor_ = Predictor(card.eval(), form)
         if self._classify:
             self._temper(items[1])

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from pushforward.card.conformal import conformal_quantile, interval_scores, set_scores
 from pushforward.data.splits import split
 from pushforward.errors import UserError
-from pushforward.estimators.inputs import settled_seed
+from pushforward.estimators.inputs import require_values, settled_seed
 
 
 class Conformal(MetaEstimatorMixin, BaseEstimator):
@@ -37,6 +37,8 @@ class Conformal(MetaEstimatorMixin, BaseEstimator):
                 f"{type(self.estimator).__name__} predicts no {'probabilities' if classify else 'intervals'} to make "
                 "certain: give a CARDRegressor or CARDClassifier, in a pipeline as Conformal(CARDRegressor())"
             )
+        require_values("X", X)
+        require_values("y", y)
         y = np.asarray(y)
         y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
         if y.ndim > 1:

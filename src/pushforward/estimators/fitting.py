@@ -46,12 +46,17 @@ def _best(outcome: Outcome) -> Path:
     return checkpoint_path(folder, outcome.best.step) if outcome.best else outcome.checkpoint
 
 
-def description(raw: np.ndarray, setting: Setting, mean: Any) -> dict[str, Any]:
-    """What a fit is known by: its rows, its setting, its regression. Raw rows are float64 (N, features + targets)."""
+def description(raw: np.ndarray, setting: Setting, mean: Any, logs: bool) -> dict[str, Any]:
+    """What a fit is known by: its rows, its setting, its regression. Raw rows are float64 (N, features + targets).
+
+    `logs`: whether the network is told log-probabilities. What earlier versions did not know is left out where it is
+    as it was.
+    """
+    kept = {name: value for name, value in asdict(setting).items() if name != "feature_dropout" or value}
     return {
         "rows": list(raw.shape),
         "data": blake2b(np.ascontiguousarray(raw).data, digest_size=16).hexdigest(),
-        "setting": {"kind": type(setting).__name__, **asdict(setting)},
+        "setting": {"kind": type(setting).__name__, **kept} | ({"log_probabilities": True} if logs else {}),
         "mean": _name(mean),
     }
 

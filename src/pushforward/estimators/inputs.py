@@ -33,6 +33,12 @@ def settled_seed(state: Any) -> int:
     )
 
 
+def require_values(name: str, given: Any) -> None:
+    """Raise UserError for a lazy frame."""
+    if hasattr(given, "collect"):
+        raise UserError(f"{name} is a lazy frame, which has no values yet: give {name}.collect()")
+
+
 def has_categories(x: Any) -> bool:
     """Whether some column is text, or a category by its type, or a date. Numbers kept as objects count as numbers.
 
@@ -40,8 +46,7 @@ def has_categories(x: Any) -> bool:
     """
     if isinstance(x, Frame):
         return True
-    if hasattr(x, "collect"):
-        raise UserError("X is a lazy frame, which has no values yet: give X.collect()")
+    require_values("X", x)
     if hasattr(x, "columns") and not hasattr(x, "toarray"):
         if len(set(x.columns)) < len(x.columns):
             return False  # whoever reads it by name says so
@@ -124,6 +129,7 @@ def _plain_classes(y: Any) -> Any:
 def _require(y: Any) -> None:
     if y is None:
         raise UserError("requires y to be passed, but the target y is None")
+    require_values("y", y)
 
 
 def _as_many(x: Any, values: np.ndarray) -> None:

@@ -23,12 +23,12 @@ class Usual:
     width: int = 128
     depth: int = 2
     dropout: float = 0.1
-    feature_dropout: float = 0.0
     batch_size: int = 128
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2
     steps: int = 3000
     folds: int | None = None
+    feature_dropout: float = 0.0
 
     def card(self, pairing: Pairing, rows: int, mean: Mean | None = None) -> Card:
         """The model for rows of this kind."""

@@ -133,7 +133,7 @@ class Card(Family):
     def _measure(self, residual: Tensor) -> None:
         """Scale, mean and covariance of the residuals that the denoiser is to learn, and what was rounded.
 
-        Where f tells the response better than rounding would let it, it was not rounded, but takes few values.
+        A response that was not rounded (`_rounded`) takes values of its own, and is not spread over cells.
         """
         size = residual.double().square().mean(0).sqrt()
         self.cells.copy_(torch.where(_rounded(residual.double(), self.cells.double()), self.cells, 0.0))
@@ -207,14 +207,15 @@ class Card(Family):
 def _rounded(residual: Tensor, cells: Tensor) -> Tensor:
     """Whether responses written in steps of `cells` were rounded to them: residuals float64 (N, R), cells (R,) -> (R,).
 
-    What was rounded is told no better than by the deviation of its rounding, cell/√12, and lies anywhere in its cell as
-    f sees it: residuals in units of the cell have no phase. Where they do, by four standard errors, f finds the steps
-    themselves. A response of few steps (a deviation of less than two) is not judged so: it is near one of them anyhow.
+    What was rounded is told no better than by the deviation of its rounding, cell/√12, and f, which finds what it was,
+    lies anywhere within the steps: residuals in units of the cell have no phase. Where f tells the response to half a
+    step and they have one, by four standard errors, f finds the steps themselves. A response of few steps (a deviation
+    of less than two) is not judged so, as an f that hardly varies lies at the same place of all of them.
     """
-    told = residual.square().mean(0).sqrt() <= cells / 12**0.5
+    size = residual.square().mean(0).sqrt()
     phase = torch.cos(2 * math.pi * residual / cells.clamp(min=1e-300)).mean(0)
-    finds = (cells > 0) & (cells < 0.5) & (phase > 4 / math.sqrt(2 * len(residual)))
-    return ~(told | finds)
+    finds = (size <= cells / 2) & (cells < 0.5) & (phase > 4 / math.sqrt(2 * len(residual)))
+    return ~((size <= cells / 12**0.5) | finds)
 
 
 def usual_card(

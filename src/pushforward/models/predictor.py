@@ -93,7 +93,7 @@ class Classified:
 
     @property
     def width(self) -> np.ndarray:
-        """Of the intervals of all coverages together, from 0, where the class is certain, to 1 − 1/K: (N,)."""
+        """Of the intervals of all coverages together, from 0, where a class is certain, to 1 − 1/K: (N,)."""
         return mean_width(self.probabilities)
 
 
@@ -115,7 +115,9 @@ class Predictor(Generator):
 
     @property
     def cells(self) -> np.ndarray:
-        """The step that each response was rounded to, in its unit, 0 where it was not: (R,)."""
+        """The step within which the law of each response is spread, in its unit, 0 where it is not: (R,)."""
+        if self.card.published:
+            return np.zeros(self.card.outputs)
         return self.card.cells.double().cpu().numpy() * np.asarray(self.pairing.scale)
 
     def sample(self, n: int, **_: object) -> Samples:

@@ -21,7 +21,7 @@ class ContextMLP(nn.Module):
     """net(x, time, context): x (B, features), time (B,), context (B, width) as `encode` gives it, to (B, features).
 
     The context is encoded once for all the noise levels and samples of a row. Its output is zero at initialisation.
-    Its first `features` numbers are an estimate of x, which is always seen; `row_dropout` is of the others.
+    Its first `features` numbers are an estimate of x, which is always seen; `feature_dropout` is of the others.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class ContextMLP(nn.Module):
         width: int = 128,
         depth: int = 2,
         dropout: float = 0.0,
-        row_dropout: float = 0.0,
+        feature_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         require_positive(features=features, context=context, width=width, depth=depth)
@@ -41,7 +41,7 @@ class ContextMLP(nn.Module):
             "width": width,
             "depth": depth,
             "dropout": dropout,
-            "row_dropout": row_dropout,
+            "feature_dropout": feature_dropout,
         }
         self.features = features
         self.conditioning = Conditioning(width)
@@ -51,13 +51,13 @@ class ContextMLP(nn.Module):
         self.blocks = nn.ModuleList(Block(width, width, dropout, residual) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         self.output = scaled(nn.Linear(width, features), 0.0)
-        self.row_dropout = dropout_layer(row_dropout)
+        self.feature_dropout = dropout_layer(feature_dropout)
         number_dropouts(self)
 
     def encode(self, context: Tensor) -> Tensor:
         """What is known of each row (B, context) as the network sees it: (B, width)."""
         estimate, row = context.split((self.features, context.shape[1] - self.features), 1)
-        return self.told(torch.cat((estimate, self.row_dropout(row)), 1))
+        return self.told(torch.cat((estimate, self.feature_dropout(row)), 1))
 
     def forward(self, x: Tensor, time: Tensor, context: Tensor | None = None) -> Tensor:
         check_input(x, time, 2, self.features, "ContextMLP")

@@ -194,7 +194,7 @@ def decision_widths(e: PredictiveEvaluation) -> Section:
     groups = [(w, e.law.width[c].tolist()) for w, c in (("right", right), ("wrong", ~right)) if c.any()]
     chart = histogram(
         groups,
-        "mean width of the intervals of all coverages",
+        "width of the intervals of all coverages together",
         "Widths of right and wrong answers",
         "How many held-out rows have intervals of each width, right and wrong answers apart.",
     )

@@ -14,10 +14,10 @@ from pushforward.models.card import Card, published_card, usual_card
 
 def resolve(config: CardConfig, data: Dataset) -> CardConfig:
     """With what depends on the number of rows filled in. Raises UserError where no response was named."""
-    _pairing(data.format)
+    classes = _pairing(data.format).classes is not None
     small = len(data.train) + len(data.validation) <= SMALL if config.small is None else config.small
     folds = usual_folds(small) if config.folds is None else config.folds
-    logs = config.setting == "usual" if config.log_probabilities is None else config.log_probabilities
+    logs = classes and config.setting == "usual" and config.log_probabilities is not False
     return config.model_copy(update={"small": small, "folds": folds, "log_probabilities": logs})
 
 

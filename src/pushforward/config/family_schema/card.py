@@ -33,7 +33,7 @@ class CardConfig(Section):
         None, description="that f is cross-fitted in: 10 where there are few rows, else 5"
     )
     log_probabilities: bool | None = Field(
-        None, description="whether the network of classes is told the logarithms of f; runs without this key are not"
+        None, description="whether the network of classes is told the logarithms of f, as it is if nothing is said"
     )
     small: bool | None = Field(None, description="whether f may be fitted by what takes long on many rows")
     conditional: bool = Field(False, description="always false: features are no labels")
